@@ -1,0 +1,87 @@
+"""Imitation learning and inverse reinforcement learning on JAX: from demonstrations to a policy.
+
+Names are imported when they are first used, so that ``import menura`` and ``menura --help`` take no time.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from menura import regularizers
+    from menura.core import RequestError, Spec, Transition
+    from menura.demonstrations.episodes import Demonstrations, Episode
+    from menura.demonstrations.readers import load
+    from menura.demonstrations.record import record
+    from menura.demonstrations.writers import save
+    from menura.environments.base import AbstractNativeEnv
+    from menura.environments.collect import collect
+    from menura.environments.registry import make
+    from menura.evaluation import Evaluation, evaluate
+    from menura.forward.ppo import PPO
+    from menura.forward.trpo import TRPO
+    from menura.imitation.adversarial import GAIL
+    from menura.imitation.bc import BC
+    from menura.run.artifacts import load_policy
+    from menura.run.train import Run, train
+
+_HOMES = {
+    "BC": "imitation.bc",
+    "GAIL": "imitation.adversarial",
+    "PPO": "forward.ppo",
+    "TRPO": "forward.trpo",
+    "AbstractNativeEnv": "environments.base",
+    "Demonstrations": "demonstrations.episodes",
+    "Episode": "demonstrations.episodes",
+    "Evaluation": "evaluation",
+    "RequestError": "core",
+    "Run": "run.train",
+    "Spec": "core",
+    "Transition": "core",
+    "collect": "environments.collect",
+    "evaluate": "evaluation",
+    "load": "demonstrations.readers",
+    "load_policy": "run.artifacts",
+    "make": "environments.registry",
+    "record": "demonstrations.record",
+    "regularizers": "regularizers",
+    "save": "demonstrations.writers",
+    "train": "run.train",
+}
+"""Every public name, and the module that it lives in."""
+
+__all__ = [
+    "BC",
+    "GAIL",
+    "PPO",
+    "TRPO",
+    "AbstractNativeEnv",
+    "Demonstrations",
+    "Episode",
+    "Evaluation",
+    "RequestError",
+    "Run",
+    "Spec",
+    "Transition",
+    "collect",
+    "evaluate",
+    "load",
+    "load_policy",
+    "make",
+    "record",
+    "regularizers",
+    "save",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'menura' has no attribute {name!r}")
+    module = importlib.import_module(f"menura.{_HOMES[name]}")
+    value = module if _HOMES[name] == name else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

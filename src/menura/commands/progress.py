@@ -1,0 +1,69 @@
+"""A progress bar for training; plain lines where there is no terminal."""
+
+import sys
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from menura.evaluation import Evaluation
+from menura.run.train import Progress as Standing
+from menura.run.train import Watcher
+
+SHOWN = {
+    "episode/return": "return",
+    "score/expert": "score of expert",
+    "score/learner": "learner",
+    "loss/heldout": "held-out loss",
+}
+"""The metrics that the bar shows, and their names there."""
+
+
+class ProgressBar(Watcher):
+    """Return, scores of expert and learner, and steps a second, on stderr while training goes on."""
+
+    def __init__(self, total_steps: int, *, title: str):
+        self._console = Console(stderr=True)
+        self._total = total_steps
+        self._title = title
+        self._live = self._console.is_terminal
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[shown]}"),
+            console=self._console,
+            disable=not self._live,
+        )
+        self._task: Any = None
+        self._last: dict[str, float] = {}
+
+    def __enter__(self) -> "ProgressBar":
+        self._bar.start()
+        self._task = self._bar.add_task(self._title, total=self._total, shown="compiling")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+        self._bar.stop()
+
+    def on_update(self, progress: Standing, metrics: dict[str, float]) -> None:
+        """Move the bar."""
+        self._last |= {name: value for name, value in metrics.items() if value == value}
+        self._bar.update(self._task, completed=min(progress.env_steps, self._total), shown=self._shown(progress))
+
+    def on_evaluation(self, progress: Standing, evaluation: Evaluation) -> None:
+        """A line that stays."""
+        line = f"{self._title} · {progress.env_steps:,} steps · evaluation {evaluation}"
+        if self._live:
+            self._bar.console.print(line, highlight=False)
+        else:
+            print(f"{line} · {self._shown(progress)}", file=sys.stderr, flush=True)
+
+    def _shown(self, progress: Standing) -> str:
+        parts = [f"{label} {self._last[name]:.4g}" for name, label in SHOWN.items() if name in self._last]
+        if progress.seconds > 0:
+            parts.append(f"{progress.timed_steps / progress.seconds:,.0f} steps/s")
+        return " · ".join(parts)

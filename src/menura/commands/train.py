@@ -1,0 +1,263 @@
+"""``menura train``: the options are the run's, then the fields of the learner that was named."""
+
+import ast
+import dataclasses
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from menura.commands.arguments import parse, print_json
+from menura.commands.progress import ProgressBar
+from menura.core import AbstractImitationLearner, RequestError, Spec
+from menura.demonstrations.readers import load
+from menura.environments.registry import make
+from menura.run.artifacts import read_json
+from menura.run.folder import LOGGERS
+from menura.run.launch import Request, launch, resume, spec_of_demos
+from menura.run.presets import Preset, find_preset, forward_of, learner_of, named_preset
+from menura.run.registry import ALGORITHMS, FORWARD, REGULARIZERS, named
+
+USAGE = f"""usage: menura train ALGORITHM [ENV | DATASET] [options]
+       menura train --resume RUN
+
+ALGORITHM is one of {", ".join(ALGORITHMS)}; ENV is an environment's id, or `package:Id`. They come first.
+`train bc DATASET` clones without an environment.
+
+options that decide what the others are:
+  --forward NAME          the forward learner inside gail: {", ".join(FORWARD)}
+  --regularizer NAME      the cost regulariser of gail: {", ".join(REGULARIZERS)}
+  --preset NAME           begin with these settings (`menura list presets`) instead of the environment's own
+  --backend NAME          auto, jax, envpool or gymnasium: what simulates
+  --env-kwargs K=V ...    settings of the environment
+
+`menura train ALGORITHM ENV --help` lists the rest, with the defaults that the preset gives."""
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Options of the run; those of the learner follow."""
+
+    total_steps: int
+    """Environment steps in all (for bc: expert steps, with repetitions)."""
+    num_envs: int
+    """Copies of the environment that act at once."""
+    demos: Path | None = None
+    """Demonstrations: a file or folder in any readable format."""
+    num_demos: int | None = None
+    """Use this many episodes, from the first on."""
+    subsample: int = 1
+    """Keep every so-many-th step of each episode, from a random offset (the GAIL paper's protocol)."""
+    shuffle_actions: bool = False
+    """A control: put the demonstrations' actions in random order."""
+    seed: int = 0
+    """Decides everything random in the run."""
+    eval_every: int | None = None
+    """Environment steps between evaluations, each of which is a checkpoint; 0 for the end only, a tenth of
+    total_steps if not given."""
+    eval_episodes: int = 10
+    """Episodes in each of them."""
+    out: Path = Path("runs")
+    """Where run folders are made."""
+    logger: str = "csv,tensorboard"
+    """Any of csv, tensorboard, wandb, with commas between."""
+    print_config: bool = False
+    """Print the resolved configuration as JSON and stop."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What must be known before the other options can be listed."""
+
+    algorithm: str
+    env: str | None
+    dataset: Path | None
+    """Demonstrations to clone from without an environment."""
+    backend: str
+    env_kwargs: dict[str, Any]
+    preset: Preset
+    regularizer: str | None
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Train, or go on with a run."""
+    arguments = list(arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        sys.exit(0 if arguments else 2)
+    run, rest = take_option(arguments, "--resume")
+    if run is not None:
+        finish(_resumed(Path(run), rest))
+        return
+    choices, rest = _choose(arguments)
+    options, learner = _parse(choices, rest)
+    request = _request(choices, options, learner)
+    if options.print_config:
+        print_json(request.to_json(_spec(request)))
+        return
+    loggers = _loggers(options.logger)
+    with ProgressBar(request.total_steps, title=f"{choices.algorithm} {request.env or request.demos}") as bar:
+        folder = launch(request, out=options.out, loggers=loggers, watchers=[bar])
+    finish(folder)
+
+
+def finish(folder: Path) -> None:
+    """Say on stdout what a run came to, and where it is."""
+    result = read_json(folder / "result.json")
+    if "mean_return" in result:
+        expert = result["expert_return"]
+        line = f"return {result['mean_return']:.1f} ± {result['std_return']:.1f} over {result['episodes']} episodes"
+        if expert is not None:
+            line += f" (expert {expert:.1f}, random {result['random_return']:.1f})"
+        print(line)
+    print(folder)
+
+
+def take_option(arguments: list[str], name: str) -> tuple[str | None, list[str]]:
+    """The value of an option, and the arguments without it."""
+    values, rest = take_options(arguments, name)
+    return (values[-1] if values else None), rest
+
+
+def take_options(arguments: list[str], name: str) -> tuple[list[str], list[str]]:
+    """All the values of an option, which end at the next option, and the arguments without them."""
+    values: list[str] = []
+    rest: list[str] = []
+    taking = False
+    for argument in arguments:
+        if argument == name:
+            taking = True
+        elif argument.startswith(f"{name}="):
+            values.append(argument.split("=", 1)[1])
+        elif taking and not argument.startswith("--"):
+            values.append(argument)
+        else:
+            taking = False
+            rest.append(argument)
+    if name in arguments and not values:
+        raise RequestError(f"{name} needs a value.")
+    return values, rest
+
+
+def env_kwargs_of(pairs: list[str]) -> dict[str, Any]:
+    """``name=value`` pairs; values are read as Python literals where they are ones, else as text."""
+    result: dict[str, Any] = {}
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        if not separator:
+            raise RequestError(f"--env-kwargs takes name=value, not {pair!r}.")
+        try:
+            result[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            result[name] = value
+    return result
+
+
+def _choose(arguments: list[str]) -> tuple[Choices, list[str]]:
+    count = next((i for i, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
+    positional, rest = arguments[:count], arguments[count:]
+    if len(positional) not in (1, 2):
+        raise RequestError(f"menura train takes an algorithm and one environment first, not {' '.join(arguments)!r}.")
+    algorithm = positional[0]
+    named("algorithm", ALGORITHMS, algorithm)
+    preset_name, rest = take_option(rest, "--preset")
+    asked_forward, rest = take_option(rest, "--forward")
+    regularizer, rest = take_option(rest, "--regularizer")
+    backend, rest = take_option(rest, "--backend")
+    pairs, rest = take_options(rest, "--env-kwargs")
+    forward = forward_of(algorithm, asked_forward)
+    env = dataset = None
+    if len(positional) == 2 and algorithm == "bc" and Path(positional[1]).exists():
+        dataset = Path(positional[1])
+    elif len(positional) == 2:
+        env = positional[1]
+    elif algorithm != "bc":
+        raise RequestError(f"Name an environment: menura train {algorithm} ENV.")
+    backend, kwargs = backend or "auto", env_kwargs_of(pairs)
+    if preset_name is not None:
+        preset = named_preset(preset_name)
+        if (preset.algorithm, preset.forward) != (algorithm, forward):
+            raise RequestError(f"Preset {preset_name} belongs to another algorithm than {algorithm} with {forward}.")
+    else:
+        dataset = dataset or _path(take_option(rest, "--demos")[0])
+        preset = find_preset(algorithm, forward, env, _shapes(env, backend, kwargs, dataset))
+    dataset = dataset if env is None else None
+    return Choices(algorithm, env, dataset, backend, kwargs, preset, regularizer), rest
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
+
+
+def _shapes(env: str | None, backend: str, env_kwargs: dict[str, Any], dataset: Path | None) -> Spec:
+    if env is not None:
+        return make(env, backend=backend, env_kwargs=env_kwargs).spec  # pyright: ignore[reportArgumentType]
+    if dataset is None:
+        raise RequestError("Give bc demonstrations: menura train bc DATASET, or menura train bc ENV --demos PATH.")
+    return spec_of_demos(load(dataset))
+
+
+def _parse(choices: Choices, arguments: list[str]) -> tuple[TrainOptions, Any]:
+    """Run options and learner from one flat set of options, with the preset's values as defaults."""
+    preset = choices.preset
+    learner = learner_of(preset, regularizer=choices.regularizer)
+    options = TrainOptions(preset.total_steps, preset.num_envs, demos=choices.dataset)
+    flat = dataclasses.make_dataclass(
+        "Options",
+        [
+            ("run", Annotated[TrainOptions, tyro.conf.arg(name="")], dataclasses.field(default_factory=lambda: options)),
+            ("learner", Annotated[type(learner), tyro.conf.arg(name="")], dataclasses.field(default_factory=lambda: learner)),
+        ],
+        frozen=True,
+    )
+    program = " ".join(filter(None, ("menura train", choices.algorithm, choices.env)))
+    parsed: Any = parse(flat, arguments, program=program, description=f"Defaults: preset {preset.name}.")
+    return parsed.run, parsed.learner
+
+
+def _request(choices: Choices, options: TrainOptions, learner: Any) -> Request:
+    imitates = isinstance(learner, AbstractImitationLearner)
+    if imitates and options.demos is None:
+        raise RequestError(f"{choices.algorithm} learns from demonstrations: give it some with --demos PATH.")
+    if not imitates and options.demos is not None:
+        raise RequestError(f"{choices.algorithm} learns from the environment's reward: leave out --demos.")
+    for name in ("total_steps", "num_envs", "subsample", "eval_episodes"):
+        if getattr(options, name) < 1:
+            raise RequestError(f"--{name.replace('_', '-')} must be at least 1.")
+    eval_every = options.eval_every
+    if eval_every is None:
+        eval_every = max(1, options.total_steps // 10) if choices.env is not None else 0
+    same = ("demos", "num_demos", "subsample", "shuffle_actions", "total_steps", "seed", "num_envs", "eval_episodes")
+    return Request(
+        learner=learner,
+        env=choices.env,
+        backend=choices.backend,
+        env_kwargs=choices.env_kwargs,
+        eval_every=eval_every,
+        preset=choices.preset.name,
+        **{name: getattr(options, name) for name in same},
+    )
+
+
+def _spec(request: Request) -> Spec:
+    return _shapes(request.env, request.backend, request.env_kwargs, request.demos)
+
+
+def _loggers(text: str) -> list[str]:
+    names = [name for name in text.split(",") if name]
+    for name in names:
+        if name not in LOGGERS:
+            raise RequestError(f"No logger {name!r}: choose from {', '.join(LOGGERS)}.")
+    return names
+
+
+def _resumed(run: Path, rest: list[str]) -> Path:
+    logger, rest = take_option(rest, "--logger")
+    if rest:
+        raise RequestError(f"--resume goes on with the run's own settings: leave out {' '.join(rest)}.")
+    config = read_json(run / "config.json")
+    with ProgressBar(config["total_steps"], title=f"{config['algorithm']} {config['env']}") as bar:
+        return resume(run, loggers=_loggers(logger or "csv,tensorboard"), watchers=[bar])

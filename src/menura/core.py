@@ -1,0 +1,179 @@
+"""What every part of the library shares: the shape of data, of a problem, and of a learner."""
+
+import abc
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
+
+if TYPE_CHECKING:
+    Hyper: TypeAlias = float | Array
+else:
+    # A number on the command line; a traced scalar where a sweep is vmapped over it.
+    Hyper: TypeAlias = float
+
+Metrics: TypeAlias = dict[str, Array]
+"""Scalars by name, ``area/name``: what one update has to say of itself."""
+
+
+class RequestError(ValueError):
+    """The request was wrong: one sentence that says what to do. The program exits with code 2."""
+
+
+class Transition(eqx.Module):
+    """Steps of an environment. Leading axes, where there are any, are ``[time, env]``.
+
+    ``next_obs`` is the true successor, also where the episode ended and the next row starts another.
+    There is no ``done``: ``terminated`` decides what the future is worth, ``terminated | truncated``
+    whether the next row belongs to the same episode. Actions are in the environment's own units,
+    before any clipping to its bounds.
+    """
+
+    obs: Float[Array | np.ndarray, "*batch obs"]
+    action: Shaped[Array | np.ndarray, "*batch action"] | Shaped[Array | np.ndarray, "*batch"]
+    reward: Float[Array | np.ndarray, "*batch"]
+    next_obs: Float[Array | np.ndarray, "*batch obs"]
+    terminated: Bool[Array | np.ndarray, "*batch"]
+    truncated: Bool[Array | np.ndarray, "*batch"]
+    log_prob: Float[Array | np.ndarray, "*batch"]
+    """Log-probability of ``action`` when it was taken; 0 where it is not known (demonstrations)."""
+
+
+class ExpertData(eqx.Module):
+    """Demonstrations as an imitation learner reads them: flat transitions, some of them held out."""
+
+    train: Transition
+    heldout: Transition
+    """Never trained on; may have no rows."""
+
+
+@dataclass(frozen=True)
+class DiscreteActions:
+    """Actions ``0 … num_actions - 1``."""
+
+    num_actions: int
+
+
+@dataclass(frozen=True)
+class BoxActions:
+    """Real vectors between ``low`` and ``high``, each of them finite or infinite."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    @property
+    def size(self) -> int:
+        """Length of an action."""
+        return len(self.low)
+
+    @property
+    def center(self) -> np.ndarray:
+        """Middle of the space, ``(size,)``; 0 where it is unbounded."""
+        low, high = np.asarray(self.low, np.float32), np.asarray(self.high, np.float32)
+        bounded = np.isfinite(low) & np.isfinite(high)
+        return np.where(bounded, (np.where(bounded, low, 0) + np.where(bounded, high, 0)) / 2, 0).astype(np.float32)
+
+    @property
+    def half_width(self) -> np.ndarray:
+        """Half of the space's width, ``(size,)``; 1 where it is unbounded."""
+        low, high = np.asarray(self.low, np.float32), np.asarray(self.high, np.float32)
+        bounded = np.isfinite(low) & np.isfinite(high)
+        return np.where(bounded, (np.where(bounded, high, 0) - np.where(bounded, low, 0)) / 2, 1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a learner must know of an environment to build its networks. Hashable."""
+
+    obs_size: int
+    actions: DiscreteActions | BoxActions
+
+
+def flatten_time(rollout: Any) -> Any:
+    """Merge the leading ``[time, env]`` axes of every array into one."""
+    return jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:])), rollout)
+
+
+class AbstractPolicy(eqx.Module):
+    """Acts for one observation; use ``jax.vmap`` for many."""
+
+    @abc.abstractmethod
+    def distribution(self, obs: Float[Array, " obs"]) -> Any:
+        """The distribution over actions, with ``sample``, ``mode``, ``log_prob``, ``entropy``, ``kl``."""
+
+    def __call__(self, obs: Float[Array, " obs"], *, key: PRNGKeyArray | None = None) -> Array:
+        """An action for one observation: a sample with a ``key``, the mean (or likeliest) action without."""
+        distribution = self.distribution(obs)
+        return distribution.mode() if key is None else distribution.sample(key=key)
+
+    def act(self, obs: Float[Array, " obs"], *, key: PRNGKeyArray) -> tuple[Array, Float[Array, ""]]:
+        """A sampled action and its log-probability."""
+        distribution = self.distribution(obs)
+        action = distribution.sample(key=key)
+        return action, distribution.log_prob(action)
+
+
+class AbstractForwardLearner(eqx.Module):
+    """Reinforcement learning: improves a policy on any reward it is handed. Holds its configuration only."""
+
+    num_steps: eqx.AbstractVar[int]
+    """Steps each copy of the environment takes between updates."""
+
+    @abc.abstractmethod
+    def steps_per_update(self, num_envs: int) -> int:
+        """Environment steps in one update; raises :class:`RequestError` where that number cannot be used."""
+
+    @abc.abstractmethod
+    def init(self, spec: Spec, *, key: PRNGKeyArray) -> Any:
+        """A fresh state: a pytree that holds arrays only."""
+
+    @abc.abstractmethod
+    def policy(self, state: Any) -> AbstractPolicy:
+        """The policy that acts."""
+
+    @abc.abstractmethod
+    def update(
+        self, state: Any, batch: Transition, reward: Float[Array, "time env"], *, key: PRNGKeyArray
+    ) -> tuple[Any, Metrics]:
+        """One improvement on a rollout ``[time, env]`` whose reward is ``reward``. Pure."""
+
+
+class AbstractImitationLearner(eqx.Module):
+    """Learns from demonstrations. Holds its configuration, and a forward learner where it needs one."""
+
+    heldout_fraction: eqx.AbstractVar[float]
+    """Share of the demonstrations kept from training."""
+
+    @property
+    @abc.abstractmethod
+    def num_steps(self) -> int:
+        """Steps each copy of the environment takes between updates; 0 where none is taken at all."""
+
+    @abc.abstractmethod
+    def steps_per_update(self, num_envs: int) -> int:
+        """Steps that count towards ``total_steps`` in one update: the environment's, or the expert's where
+        the environment is not used."""
+
+    @abc.abstractmethod
+    def finished(self, state: Any) -> bool:
+        """Whether there is nothing more to learn, before ``total_steps`` are over."""
+
+    @abc.abstractmethod
+    def init(self, spec: Spec, *, key: PRNGKeyArray) -> Any:
+        """A fresh state: a pytree that holds arrays only."""
+
+    @abc.abstractmethod
+    def policy(self, state: Any) -> AbstractPolicy:
+        """The policy that acts."""
+
+    @abc.abstractmethod
+    def update(
+        self, state: Any, batch: Transition | None, demos: ExpertData, *, key: PRNGKeyArray
+    ) -> tuple[Any, Metrics]:
+        """One improvement from a rollout ``[time, env]`` (ignored by cloning) and demonstrations. Pure."""
+
+
+AbstractLearner: TypeAlias = AbstractForwardLearner | AbstractImitationLearner

@@ -1,0 +1,206 @@
+"""HDF5 files, opened so that they lead to no other file; and two layouts of them: D4RL's and robomimic's."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from menura.core import RequestError
+from menura.demonstrations.episodes import Demonstrations, Episode
+from menura.demonstrations.readers.common import flags, need, one_column, parsing, read_only, rows_of, without_clock
+
+
+class Hdf5:
+    """Groups and arrays of one open file. Arrays that lie there plainly are memory-mapped, the others are read."""
+
+    def __init__(self, path: Path, root: Any):
+        """Inside :func:`open_hdf5` only."""
+        self.path = path
+        self._root = root
+        self._bytes = np.memmap(path, np.uint8, mode="r")
+
+    def kind(self, name: str) -> str | None:
+        """``group`` or ``array``; ``None`` where there is nothing of that name. Links to other files are refused."""
+        h5py = need("h5py", self.path)
+        node = self._root
+        with parsing(self.path, "HDF5"):
+            for part in name.split("/"):
+                if not isinstance(node, h5py.Group):
+                    return None
+                # Asked of the link itself: the usual ways look through it first.
+                links, name_bytes = node.id.links, part.encode()
+                if not links.exists(name_bytes):
+                    return None
+                if links.get_info(name_bytes).type != h5py.h5l.TYPE_HARD:
+                    raise RequestError(f"{self.path}: {name} is a link to elsewhere, which is not followed; store the data itself.")
+                node = node[part]
+            return "group" if isinstance(node, h5py.Group) else "array" if isinstance(node, h5py.Dataset) else None
+
+    def names(self, group: str) -> list[str]:
+        """What a group holds."""
+        with parsing(self.path, "HDF5"):
+            return sorted(self._root[group].keys()) if self.kind(group) == "group" else []
+
+    def attribute(self, name: str, key: str) -> Any:
+        """An attribute, or ``None``."""
+        with parsing(self.path, "HDF5"):
+            value = self._root[name].attrs.get(key)
+            return value.item() if isinstance(value, np.generic) else value
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of an array, without reading it."""
+        with parsing(self.path, "HDF5"):
+            return tuple(self._root[name].shape or ())
+
+    def array(self, name: str, *, where: str | None = None) -> np.ndarray:
+        """An array of numbers that must be there."""
+        if self.kind(name) != "array":
+            raise RequestError(f"{where or self.path}: there is no array {name.rpartition('/')[2]}; write the file again with it.")
+        with parsing(self.path, "HDF5"):
+            dataset = self._root[name]
+            if dataset.is_virtual or dataset.external:
+                raise RequestError(f"{self.path}: {name} lies in another file, which is not followed; store the data itself.")
+            if dataset.dtype.kind not in "fiub":
+                raise RequestError(f"{self.path}: {name} holds {dataset.dtype}, not numbers; store floats or integers.")
+            if dataset.shape is None:
+                raise RequestError(f"{self.path}: {name} is empty; store one row a step.")
+            offset = None if dataset.chunks or self._root.file.userblock_size else dataset.id.get_offset()
+            if offset is None:
+                return read_only(np.asarray(dataset[()]))
+            # One map for the file: one each would run out of file handles.
+            return np.ndarray(dataset.shape, dataset.dtype, buffer=self._bytes, offset=offset)
+
+
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[Hdf5 | None]:
+    """An HDF5 file, or ``None`` for a path that is none."""
+    if not _is_hdf5(path):
+        yield None
+        return
+    h5py = need("h5py", path)
+    with parsing(path, "HDF5"):
+        file = h5py.File(path, "r")
+    try:
+        yield Hdf5(path, file)
+    finally:
+        file.close()
+
+
+def read_d4rl(path: Path) -> Demonstrations | None:
+    """Flat arrays over all episodes, cut where ``terminals`` or ``timeouts`` is set.
+
+    Without ``next_observations`` the last observation of an episode is not known.
+    """
+    with open_hdf5(path) as file:
+        if file is None or file.kind("observations") != "array":
+            return None
+        obs, actions = file.array("observations"), file.array("actions")
+        rewards = one_column(file.array("rewards"))
+        total = rows_of(obs, path=path, field="observations")
+        terminals = flags(file.array("terminals"), total, path=path, field="terminals")
+        timeouts = next_obs = None
+        if file.kind("timeouts"):
+            timeouts = flags(file.array("timeouts"), total, path=path, field="timeouts")
+        if file.kind("next_observations"):
+            next_obs = file.array("next_observations")
+    if total == 0:
+        raise RequestError(f"{path} holds no steps; give it at least one episode.")
+    for field, array in (("actions", actions), ("rewards", rewards), ("next_observations", next_obs)):
+        if array is not None and (array.ndim == 0 or len(array) != total):
+            raise RequestError(f"{path}: {field} have shape {array.shape} and there are {total} observations; both need as many rows.")
+    if next_obs is not None and next_obs.shape != obs.shape:
+        raise RequestError(f"{path}: next_observations have shape {next_obs.shape} and observations {obs.shape}; they must be alike.")
+    ended = terminals if timeouts is None else terminals | timeouts
+    ends = [int(i) + 1 for i in np.flatnonzero(ended)]
+    if not ends or ends[-1] != total:
+        ends.append(total)
+    episodes = []
+    for start, end in zip([0, *ends[:-1]], ends, strict=True):
+        rows = obs[start:end]
+        if next_obs is not None:
+            rows = read_only(np.concatenate([rows, next_obs[end - 1 : end]]))
+        episodes.append(Episode(rows, actions[start:end], rewards[start:end], bool(terminals[end - 1]), end - start))
+    if timeouts is not None:
+        return Demonstrations(tuple(episodes))
+    found, notes = without_clock(episodes)
+    return Demonstrations(found, notes=notes)
+
+
+def read_robomimic(path: Path) -> Demonstrations | None:
+    """A group ``data`` with ``demo_0``, ``demo_1``, …, whose ``obs`` is a group of named arrays.
+
+    The vectors among them are put side by side, in alphabetical order; images are left out.
+    ``dones`` marks success, so an episode whose last one is set has terminated.
+    """
+    with open_hdf5(path) as file:
+        if file is None or file.kind("data") != "group":
+            return None
+        names = [name for name in file.names("data") if file.kind(f"data/{name}") == "group"]
+        names.sort(key=lambda name: (len(name), name))
+        if not names:
+            raise RequestError(f"{path}: the group data holds no demonstrations; it needs demo_0, demo_1 and so on.")
+        keys, left_out = _robomimic_keys(file, names[0])
+        episodes = tuple(_robomimic_episode(file, name, keys, f"{path}, episode {i}") for i, name in enumerate(names))
+        notes = [f"Observations are {', '.join(keys)}, side by side."]
+        if left_out:
+            notes.append(f"Images and other arrays were left out: {', '.join(left_out)}.")
+        if file.names("mask"):
+            notes.append(f"Its filter keys ({', '.join(file.names('mask'))}) are not applied: every demonstration is read.")
+        env_id = _robomimic_env(file.attribute("data", "env_args"))
+    return Demonstrations(episodes, env_id=env_id, notes=tuple(notes))
+
+
+def _robomimic_keys(file: Hdf5, name: str) -> tuple[list[str], list[str]]:
+    keys, left_out = [], []
+    for key in file.names(f"data/{name}/obs"):
+        is_vector = file.kind(f"data/{name}/obs/{key}") == "array" and len(file.shape(f"data/{name}/obs/{key}")) == 2
+        (keys if is_vector else left_out).append(key)
+    if not keys:
+        raise RequestError(
+            f"{file.path}, episode 0: obs holds no vectors; write them with robomimic's dataset_states_to_obs, or use a low_dim file."
+        )
+    return keys, left_out
+
+
+def _robomimic_episode(file: Hdf5, name: str, keys: list[str], where: str) -> Episode:
+    group = f"data/{name}"
+    actions = file.array(f"{group}/actions", where=where)
+    steps = rows_of(actions, path=Path(where), field="actions")
+    said = file.attribute(group, "num_samples")
+    if said is not None and said != steps:
+        raise RequestError(f"{where}: num_samples is {said} and actions have {steps} rows; the two must agree.")
+    rewards = one_column(file.array(f"{group}/rewards", where=where)) if file.kind(f"{group}/rewards") else None
+    dones = flags(file.array(f"{group}/dones", where=where), steps, path=Path(where), field="dones")
+    obs = _side_by_side(file, f"{group}/obs", keys, where)
+    if all(file.kind(f"{group}/next_obs/{key}") for key in keys):
+        next_obs = _side_by_side(file, f"{group}/next_obs", keys, where)
+        if next_obs.shape != obs.shape:
+            raise RequestError(f"{where}: next_obs have shape {next_obs.shape} and obs {obs.shape}; they must be alike.")
+        obs = np.concatenate([obs, next_obs[-1:]])
+    return Episode(read_only(obs), actions, rewards, bool(dones[-1]) if steps else False, steps)
+
+
+def _side_by_side(file: Hdf5, group: str, keys: list[str], where: str) -> np.ndarray:
+    arrays = [file.array(f"{group}/{key}", where=where) for key in keys]
+    rows = {key: a.shape for key, a in zip(keys, arrays, strict=True)}
+    if any(a.ndim != 2 or len(a) != len(arrays[0]) for a in arrays):
+        raise RequestError(f"{where}: the arrays of {group.rpartition('/')[2]} differ in rows ({rows}); each needs one a step.")
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)
+
+
+def _robomimic_env(text: Any) -> str | None:
+    try:
+        name = json.loads(text)["env_name"]
+    except (TypeError, ValueError, KeyError, RecursionError):
+        return None
+    return name if isinstance(name, str) else None
+
+
+def _is_hdf5(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(8) == b"\x89HDF\r\n\x1a\n"

@@ -1,0 +1,124 @@
+"""How well a policy does: whole episodes, each copy of the environment playing its share of them."""
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from menura.core import AbstractPolicy, DiscreteActions, Spec
+from menura.environments.base import Envs, NativeEnvs
+from menura.environments.collect import collect
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Undiscounted returns and lengths of whole episodes, both ``(episodes,)``."""
+
+    returns: np.ndarray
+    lengths: np.ndarray
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(np.mean(self.returns))
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the returns (the population's, as the field prints it)."""
+        return float(np.std(self.returns))
+
+    @property
+    def ci95(self) -> float:
+        """Half-width of the 95% confidence interval of the mean (Student's t); nan for one episode."""
+        from scipy.stats import t
+
+        n = len(self.returns)
+        if n < 2:
+            return math.nan
+        return float(t.ppf(0.975, n - 1) * np.std(self.returns, ddof=1) / math.sqrt(n))
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1f} ± {self.std:.1f} over {len(self.returns)} episodes"
+
+
+class MeanAction(AbstractPolicy):
+    """A policy's deterministic twin: it always takes the mean, or likeliest, action."""
+
+    original: AbstractPolicy
+
+    def distribution(self, obs):
+        """The original's distribution."""
+        return self.original.distribution(obs)
+
+    def act(self, obs: Float[Array, " obs"], *, key: PRNGKeyArray) -> tuple[Array, Float[Array, ""]]:
+        """The mean action, with certainty."""
+        return self.original(obs), jnp.zeros(())
+
+
+class UniformPolicy(AbstractPolicy):
+    """Acts at random, evenly over the action space; over [-1, 1] where it is unbounded."""
+
+    spec: Spec = eqx.field(static=True)
+
+    def distribution(self, obs):
+        """None is needed: see :meth:`act`."""
+        raise NotImplementedError("The uniform policy only acts.")
+
+    def act(self, obs: Float[Array, " obs"], *, key: PRNGKeyArray) -> tuple[Array, Float[Array, ""]]:
+        """A uniformly random action and its log-probability."""
+        actions = self.spec.actions
+        if isinstance(actions, DiscreteActions):
+            return jax.random.randint(key, (), 0, actions.num_actions), jnp.asarray(-math.log(actions.num_actions))
+        half_width, center = jnp.asarray(actions.half_width), jnp.asarray(actions.center)
+        action = center + half_width * jax.random.uniform(key, (actions.size,), minval=-1, maxval=1)
+        return action, -jnp.sum(jnp.log(2 * half_width))
+
+
+@eqx.filter_jit
+def _collect_native(env, carry, policy, key, num_steps):
+    return collect(env, carry, policy, key=key, num_steps=num_steps)
+
+
+def evaluate(
+    env: Envs, policy: AbstractPolicy, *, num_episodes: int = 50, seed: int = 0, deterministic: bool = True
+) -> Evaluation:
+    """Play ``num_episodes`` whole episodes from a fresh start and return what they earned.
+
+    The episodes are dealt out to the copies beforehand, so short ones are not counted more often than
+    long ones. ``deterministic`` takes the mean action. The environment is reset.
+    """
+    if deterministic:
+        policy = MeanAction(policy)
+    quota = np.full(env.num_envs, num_episodes // env.num_envs)
+    quota[: num_episodes % env.num_envs] += 1
+    returns: list[list[float]] = [[] for _ in quota]
+    lengths: list[list[int]] = [[] for _ in quota]
+    running_return, running_length = np.zeros(env.num_envs), np.zeros(env.num_envs, int)
+    reset_key, act_key = jax.random.split(jax.random.key(seed))
+    native = isinstance(env, NativeEnvs)
+    carry = env.reset(key=reset_key) if native else env.reset(seed)
+    chunk = 100 if native else 25
+    for index in itertools.count():
+        key = jax.random.fold_in(act_key, index)
+        act = _collect_native if native else collect
+        carry, rollout = act(env, carry, policy, key=key, num_steps=chunk)
+        rewards, ended = np.asarray(rollout.reward), np.asarray(rollout.terminated) | np.asarray(rollout.truncated)
+        for reward_row, ended_row in zip(rewards, ended, strict=True):
+            running_return += reward_row
+            running_length += 1
+            for i in np.flatnonzero(ended_row):
+                returns[i].append(float(running_return[i]))
+                lengths[i].append(int(running_length[i]))
+            running_return[ended_row] = 0
+            running_length[ended_row] = 0
+        if all(len(r) >= q for r, q in zip(returns, quota, strict=True)):
+            break
+    return Evaluation(
+        np.array([x for r, q in zip(returns, quota, strict=True) for x in r[:q]]),
+        np.array([x for r, q in zip(lengths, quota, strict=True) for x in r[:q]]),
+    )

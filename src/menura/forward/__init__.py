@@ -1,0 +1,1 @@
+"""Reinforcement learning on an explicit reward, and the solvers inside imitation learners."""

@@ -1,0 +1,75 @@
+"""What PPO and TRPO share: advantages of a rollout, and the statistics that live in the state."""
+
+from typing import TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from menura.core import Hyper, Transition
+from menura.networks import Policy, ValueFunction
+from menura.returns import gae
+
+AnyModule = TypeVar("AnyModule", bound=eqx.Module)
+
+
+def advantages(
+    value_function: ValueFunction,
+    batch: Transition,
+    reward: Float[Array, "time env"],
+    *,
+    gamma: Hyper,
+    gae_lambda: Hyper,
+) -> tuple[Float[Array, "time env"], Float[Array, "time env"]]:
+    """Advantages, and the returns they imply for the value function, of a rollout ``[time, env]``."""
+    over_rollout = jax.vmap(jax.vmap(value_function))
+    value, next_value = over_rollout(batch.obs), over_rollout(batch.next_obs)
+    over_envs = jax.vmap(
+        lambda *stream: gae(*stream, gamma=gamma, gae_lambda=gae_lambda), in_axes=1, out_axes=1
+    )
+    advantage = over_envs(reward, value, next_value, batch.terminated, batch.truncated)
+    return advantage, advantage + value
+
+
+def standardise(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """Zero mean and unit deviation over the whole batch."""
+    return (x - jnp.mean(x)) / (jnp.std(x) + 1e-8)
+
+
+def with_returns(value_function: ValueFunction, returns: Float[Array, "time env"]) -> ValueFunction:
+    """The value function with a batch of returns added to its scale, and its predictions left as they were.
+
+    The last layer is corrected for the change of scale (van Hasselt et al. 2016, "Pop-Art", eq. 9-10).
+    """
+    old, new = value_function.returns, value_function.returns.add(returns.reshape(-1, 1))
+    new = eqx.tree_at(lambda n: n.var, new, jnp.maximum(new.var, 1e-6))
+    old_std, new_std = jnp.sqrt(old.var[0]), jnp.sqrt(new.var[0])
+    network = value_function.network
+    weight, bias = network.weights[-1], network.biases[-1]
+    weight = weight * old_std / new_std
+    bias = (bias * old_std + old.mean[0] - new.mean[0]) / new_std
+    network = eqx.tree_at(lambda n: (n.weights[-1], n.biases[-1]), network, (weight, bias))
+    return eqx.tree_at(lambda v: (v.network, v.returns), value_function, (network, new))
+
+
+def with_observations(module: AnyModule, batch: Transition) -> AnyModule:
+    """A policy or value function whose observation statistics have seen the rollout too."""
+    obs = batch.obs.reshape(-1, batch.obs.shape[-1])
+    return eqx.tree_at(lambda m: m.norm, module, module.norm.add(obs))
+
+
+def trainable(module: eqx.Module) -> eqx.Module:
+    """A filter for ``eqx.partition``: True for weights that gradients change, False for statistics and bounds."""
+    mask = jax.tree.map(lambda _: True, module)
+    fixed = [name for name in ("norm", "returns", "center", "half_width") if hasattr(module, name)]
+    return eqx.tree_at(
+        lambda m: [getattr(m, name) for name in fixed],
+        mask,
+        [jax.tree.map(lambda _: False, getattr(module, name)) for name in fixed],
+    )
+
+
+def log_probs_of(policy: Policy, obs: Float[Array, "batch obs"], action: Array) -> Float[Array, " batch"]:
+    """log π(action | obs) for a batch."""
+    return jax.vmap(lambda o, a: policy.distribution(o).log_prob(a))(obs, action)

@@ -1,0 +1,164 @@
+"""Proximal policy optimisation (Schulman et al. 2017)."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from menura.core import AbstractForwardLearner, Hyper, Metrics, RequestError, Spec, Transition
+from menura.forward.on_policy import advantages, standardise, trainable, with_observations, with_returns
+from menura.networks import Activation, Policy, ValueFunction, make_policy
+
+
+def clipped_surrogate(
+    log_prob: Float[Array, ""], old_log_prob: Float[Array, ""], advantage: Float[Array, ""], *, clip_eps: Hyper
+) -> Float[Array, ""]:
+    """The objective of one step, to be maximised (Schulman et al. 2017, eq. 7)."""
+    ratio = jnp.exp(log_prob - old_log_prob)
+    return jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip_eps, 1 + clip_eps) * advantage)
+
+
+def approximate_kl(log_prob: Float[Array, ""], old_log_prob: Float[Array, ""]) -> Float[Array, ""]:
+    """One sample's unbiased, never negative estimate of KL(old ‖ new): (r − 1) − log r (Schulman 2020)."""
+    log_ratio = log_prob - old_log_prob
+    return jnp.expm1(log_ratio) - log_ratio
+
+
+class PPOState(eqx.Module):
+    """What PPO learns."""
+
+    policy: Policy
+    value: ValueFunction
+    opt_state: optax.OptState
+
+
+class Minibatch(NamedTuple):
+    """The part of a rollout that one gradient step sees."""
+
+    obs: Array
+    action: Array
+    log_prob: Array
+    advantage: Array
+    returns: Array
+
+
+class PPO(AbstractForwardLearner):
+    """Clipped surrogate, several passes over each rollout, one Adam for policy and value."""
+
+    num_steps: int = 128
+    """Steps each copy takes between updates."""
+    num_epochs: int = 10
+    """Passes over a rollout."""
+    num_minibatches: int = 8
+    """Gradient steps in a pass; must divide num_envs * num_steps."""
+    learning_rate: Hyper = 3e-4
+    """Adam's step size."""
+    gamma: Hyper = 0.99
+    """Discount."""
+    gae_lambda: Hyper = 0.95
+    """Decay of the advantage estimate's horizon."""
+    clip_eps: Hyper = 0.2
+    """How far the probability ratio may move before its gradient stops."""
+    ent_coef: Hyper = 0.0
+    """Weight of the policy's one-step entropy in the loss."""
+    vf_coef: Hyper = 0.5
+    """Weight of the value function's squared error."""
+    max_grad_norm: Hyper = 0.5
+    """Bound on the global norm of the gradient."""
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    """Widths of the hidden layers of policy and value networks."""
+    activation: Activation = "tanh"
+    """Non-linearity of both networks."""
+    initial_log_std: float = 0.0
+    """Log standard deviation of a fresh Gaussian policy, where actions span [-1, 1]."""
+
+    def steps_per_update(self, num_envs: int) -> int:
+        """Environment steps in one update; refuses a number of copies that the minibatches do not divide."""
+        size = num_envs * self.num_steps
+        if size % self.num_minibatches:
+            raise RequestError(f"num_minibatches={self.num_minibatches} must divide num_envs * num_steps = {size}.")
+        return size
+
+    @property
+    def _optimiser(self) -> optax.GradientTransformation:
+        return optax.chain(
+            optax.clip_by_global_norm(self.max_grad_norm), optax.adam(self.learning_rate, eps=1e-5)
+        )
+
+    def init(self, spec: Spec, *, key: PRNGKeyArray) -> PPOState:
+        """A nearly uniform policy and a value of zero."""
+        policy_key, value_key = jax.random.split(key)
+        policy = make_policy(
+            spec,
+            self.hidden_sizes,
+            activation=self.activation,
+            initial_log_std=self.initial_log_std,
+            key=policy_key,
+        )
+        value = ValueFunction(spec, self.hidden_sizes, activation=self.activation, key=value_key)
+        weights = eqx.filter((policy, value), (trainable(policy), trainable(value)))
+        return PPOState(policy, value, self._optimiser.init(weights))
+
+    def policy(self, state: PPOState) -> Policy:
+        """The policy that acts."""
+        return state.policy
+
+    def loss(
+        self, policy: Policy, value: ValueFunction, minibatch: Minibatch
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """What one gradient step lowers, and its parts."""
+
+        def of_one(row: Minibatch):
+            distribution = policy.distribution(row.obs)
+            log_prob = distribution.log_prob(row.action)
+            surrogate = clipped_surrogate(log_prob, row.log_prob, row.advantage, clip_eps=self.clip_eps)
+            target = (row.returns - value.returns.mean[0]) / jnp.sqrt(value.returns.var[0])
+            value_error = 0.5 * jnp.square(value.standardised(row.obs) - target)
+            return surrogate, value_error, distribution.entropy(), approximate_kl(log_prob, row.log_prob)
+
+        surrogate, value_error, entropy, kl = map(jnp.mean, jax.vmap(of_one)(minibatch))
+        loss = -surrogate + self.vf_coef * value_error - self.ent_coef * entropy
+        return loss, {
+            "loss/policy": -surrogate,
+            "value/loss": value_error,
+            "policy/entropy": entropy,
+            "policy/kl": kl,
+        }
+
+    def update(
+        self, state: PPOState, batch: Transition, reward: Float[Array, "time env"], *, key: PRNGKeyArray
+    ) -> tuple[PPOState, Metrics]:
+        """``num_epochs`` passes over a rollout ``[time, env]``."""
+        advantage, returns = advantages(
+            state.value, batch, reward, gamma=self.gamma, gae_lambda=self.gae_lambda
+        )
+        value = with_returns(state.value, returns)
+        rows = Minibatch(batch.obs, batch.action, batch.log_prob, standardise(advantage), returns)
+        rows = jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:])), rows)
+        size = rows.log_prob.shape[0]
+        networks = (state.policy, value)
+        weights, fixed = eqx.partition(networks, (trainable(state.policy), trainable(value)))
+
+        def one_epoch(carry, epoch_key):
+            order = jax.random.permutation(epoch_key, size).reshape(self.num_minibatches, -1)
+            return jax.lax.scan(one_minibatch, carry, order)
+
+        def one_minibatch(carry, index):
+            weights, opt_state = carry
+            minibatch = jax.tree.map(lambda x: x[index], rows)
+            gradient, metrics = jax.grad(
+                lambda w: self.loss(*eqx.combine(w, fixed), minibatch), has_aux=True
+            )(weights)
+            step, opt_state = self._optimiser.update(gradient, opt_state)
+            return (optax.apply_updates(weights, step), opt_state), metrics
+
+        (weights, opt_state), metrics = jax.lax.scan(
+            one_epoch, (weights, state.opt_state), jax.random.split(key, self.num_epochs)
+        )
+        policy, value = eqx.combine(weights, fixed)
+        metrics = {name: jnp.mean(values[-1]) for name, values in metrics.items()}
+        metrics["value/explained_variance"] = 1 - jnp.var(advantage) / (jnp.var(returns) + 1e-8)
+        return PPOState(with_observations(policy, batch), with_observations(value, batch), opt_state), metrics

@@ -1,0 +1,241 @@
+"""Generative adversarial imitation learning (Ho & Ermon 2016), with any forward learner inside."""
+
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from menura.core import (
+    AbstractForwardLearner,
+    AbstractImitationLearner,
+    AbstractPolicy,
+    BoxActions,
+    DiscreteActions,
+    ExpertData,
+    Hyper,
+    Metrics,
+    Spec,
+    Transition,
+)
+from menura.forward.ppo import PPO
+from menura.networks import MLP, Activation, RunningNorm
+from menura.regularizers import AbstractRegularizer, JensenShannon
+
+RewardForm = Literal["auto", "positive", "negative", "centered", "logit"]
+
+
+class ScoreNetwork(eqx.Module):
+    """Scores an observation and an action: a logit, high where they look like the expert's.
+
+    Observations are standardised by the *expert's* statistics; real actions are clipped to the bounds, as
+    the environment does, and scaled to [-1, 1]; discrete ones are one-hot.
+    """
+
+    norm: RunningNorm
+    network: MLP
+    center: Float[Array, " action"] | None
+    half_width: Float[Array, " action"] | None
+    num_actions: int = eqx.field(static=True)
+
+    def __init__(self, spec: Spec, hidden_sizes: tuple[int, ...], *, activation: Activation, key: PRNGKeyArray):
+        """A fresh network, whose score is near 0."""
+        match spec.actions:
+            case DiscreteActions(num_actions=num_actions):
+                self.center = self.half_width = None
+                self.num_actions = num_actions
+            case BoxActions() as box:
+                self.center, self.half_width = jnp.asarray(box.center), jnp.asarray(box.half_width)
+                self.num_actions = box.size
+        self.norm = RunningNorm(spec.obs_size)
+        self.network = MLP(
+            spec.obs_size + self.num_actions, 1, hidden_sizes, activation=activation, out_scale=0.1, key=key
+        )
+
+    def features(self, obs: Float[Array, " obs"], action: Array) -> Float[Array, " features"]:
+        """What the network sees of one step."""
+        if self.center is None:
+            encoded = jax.nn.one_hot(action, self.num_actions)
+        else:
+            bounded = jnp.isfinite(self.half_width)
+            encoded = (action - self.center) / self.half_width
+            encoded = jnp.where(bounded, jnp.clip(encoded, -1, 1), encoded)
+        return jnp.concatenate([self.norm(obs), encoded])
+
+    def of_features(self, features: Float[Array, " features"]) -> Float[Array, ""]:
+        """The score of what :meth:`features` gave."""
+        return self.network(features)[0]
+
+    def __call__(self, obs: Float[Array, " obs"], action: Array) -> Float[Array, ""]:
+        """The score of one step."""
+        return self.of_features(self.features(obs, action))
+
+
+def gradient_penalty(score, features: Float[Array, " features"]) -> Float[Array, ""]:
+    """(‖∇ score‖ − 1)² at one point (Gulrajani et al. 2017, eq. 3)."""
+    gradient = jax.grad(score)(features)
+    return jnp.square(jnp.sqrt(jnp.sum(jnp.square(gradient)) + 1e-12) - 1)
+
+
+def reward_of_score(
+    score: Float[Array, "*batch"], regularizer: AbstractRegularizer, form: RewardForm
+) -> Float[Array, "*batch"]:
+    """What the learner earns for a score.
+
+    ``positive`` is the paper's −log D = softplus(score), never negative: staying alive pays.
+    ``negative`` is log(1 − D) = −softplus(−score), never positive: ending pays. ``logit`` is their sum,
+    the score itself. ``centered`` is the regularizer's own, zero where expert and learner look alike.
+    """
+    match form:
+        case "positive":
+            return jax.nn.softplus(score)
+        case "negative":
+            return -jax.nn.softplus(-score)
+        case "logit":
+            return score
+        case "centered":
+            return regularizer.reward(score)
+        case _:
+            raise ValueError("reward_form='auto' must be resolved from the demonstrations before training.")
+
+
+class GAILState(eqx.Module):
+    """What GAIL learns."""
+
+    forward: Any
+    score: ScoreNetwork
+    opt_state: optax.OptState
+
+
+class GAIL(AbstractImitationLearner):
+    """Algorithm 1 of Ho & Ermon (2016): a step of the discriminator, then a step of the policy, on each rollout."""
+
+    forward: AbstractForwardLearner = PPO()
+    """Solves the reinforcement learning problem inside; ``TRPO()`` is the published choice."""
+    regularizer: AbstractRegularizer = JensenShannon()
+    """The cost regulariser ψ."""
+    reward_form: RewardForm = "auto"
+    """``auto`` takes ``negative`` where most expert episodes end by termination, ``positive`` elsewhere."""
+    learning_rate: Hyper = 1e-3
+    """Adam's step size for the score."""
+    num_score_steps: int = 8
+    """Gradient steps of the score on each rollout."""
+    score_batch_size: int = 512
+    """Steps of the learner, and as many of the expert, in one of them."""
+    gradient_penalty: Hyper = 1.0
+    """Weight of (‖∇ score‖ − 1)² between expert and learner; 0 for none."""
+    score_ent_coef: Hyper = 0.0
+    """Weight of the discriminator's entropy (the paper's 1e-3)."""
+    weight_decay: Hyper = 0.0
+    """Decoupled weight decay of the score network."""
+    entropy_weight: Hyper = 0.0
+    """λ: the learner earns −λ log π(action | obs) beside its reward (causal entropy)."""
+    hidden_sizes: tuple[int, ...] = (100, 100)
+    """Widths of the score network's hidden layers."""
+    activation: Activation = "tanh"
+    """Its non-linearity."""
+    heldout_fraction: float = 0.0
+    """Share of the demonstrations kept from training."""
+
+    @property
+    def _optimiser(self) -> optax.GradientTransformation:
+        return optax.adamw(self.learning_rate, weight_decay=self.weight_decay)
+
+    def init(self, spec: Spec, *, key: PRNGKeyArray) -> GAILState:
+        """A fresh policy and a fresh score."""
+        forward_key, score_key = jax.random.split(key)
+        score = ScoreNetwork(spec, self.hidden_sizes, activation=self.activation, key=score_key)
+        return GAILState(self.forward.init(spec, key=forward_key), score, self._optimiser.init(score.network))
+
+    @property
+    def num_steps(self) -> int:
+        """Steps each copy of the environment takes between updates: the forward learner's."""
+        return self.forward.num_steps
+
+    def steps_per_update(self, num_envs: int) -> int:
+        """Environment steps in one update: the forward learner's."""
+        return self.forward.steps_per_update(num_envs)
+
+    def finished(self, state: GAILState) -> bool:
+        """Never: the two players may always move on."""
+        return False
+
+    def policy(self, state: GAILState) -> AbstractPolicy:
+        """The policy that acts."""
+        return self.forward.policy(state.forward)
+
+    def reward(self, state: GAILState, batch: Transition) -> Float[Array, "time env"]:
+        """What a rollout ``[time, env]`` earns by the score as it is now."""
+        score = jax.vmap(jax.vmap(state.score))(batch.obs, batch.action)
+        return reward_of_score(score, self.regularizer, self.reward_form) - self.entropy_weight * batch.log_prob
+
+    def update(
+        self, state: GAILState, batch: Transition, demos: ExpertData, *, key: PRNGKeyArray
+    ) -> tuple[GAILState, Metrics]:
+        """The score's steps on rollout and demonstrations, then the forward learner's on the new reward."""
+        score_key, forward_key = jax.random.split(key)
+        expert = demos.train
+        norm = RunningNorm(expert.obs.shape[-1]).add(expert.obs)
+        score = eqx.tree_at(lambda s: s.norm, state.score, norm)
+        score, opt_state, metrics = self._fit_score(score, state.opt_state, batch, expert, score_key)
+        state = GAILState(state.forward, score, opt_state)
+        reward = self.reward(state, batch)
+        forward, forward_metrics = self.forward.update(state.forward, batch, reward, key=forward_key)
+        metrics |= {"reward/mean": jnp.mean(reward), "reward/std": jnp.std(reward)}
+        return GAILState(forward, score, opt_state), metrics | forward_metrics
+
+    def score_loss(
+        self,
+        score: ScoreNetwork,
+        expert: Float[Array, "batch features"],
+        learner: Float[Array, "batch features"],
+        mix: Float[Array, " batch"],
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """The regularizer's loss, with the penalties: what one step of the score lowers."""
+        score_expert = jax.vmap(score.of_features)(expert)
+        score_learner = jax.vmap(score.of_features)(learner)
+        loss = self.regularizer.loss(score_expert, score_learner)
+        between = mix[:, None] * expert + (1 - mix[:, None]) * learner
+        penalty = jnp.mean(jax.vmap(lambda x: gradient_penalty(score.of_features, x))(between))
+        logits = jnp.concatenate([score_expert, score_learner])
+        entropy = jnp.mean(jax.nn.softplus(logits) - logits * jax.nn.sigmoid(logits))
+        total = loss + self.gradient_penalty * penalty - self.score_ent_coef * entropy
+        return total, {
+            "score/loss": loss,
+            "score/expert": jnp.mean(score_expert),
+            "score/learner": jnp.mean(score_learner),
+            "score/accuracy": 0.5 * (jnp.mean(score_expert > 0) + jnp.mean(score_learner <= 0)),
+            "score/gradient_penalty": penalty,
+        }
+
+    def _fit_score(
+        self, score: ScoreNetwork, opt_state: optax.OptState, batch: Transition, expert: Transition, key: PRNGKeyArray
+    ) -> tuple[ScoreNetwork, optax.OptState, Metrics]:
+        learner_features = jax.vmap(jax.vmap(score.features))(batch.obs, batch.action)
+        learner_features = learner_features.reshape(-1, learner_features.shape[-1])
+        expert_features = jax.vmap(score.features)(expert.obs, expert.action)
+
+        def one_step(carry, step_key):
+            network, opt_state = carry
+            expert_key, learner_key, mix_key = jax.random.split(step_key, 3)
+            shape = (self.score_batch_size,)
+            of_expert = expert_features[jax.random.randint(expert_key, shape, 0, len(expert_features))]
+            of_learner = learner_features[jax.random.randint(learner_key, shape, 0, len(learner_features))]
+            mix = jax.random.uniform(mix_key, shape)
+
+            def loss(network):
+                return self.score_loss(
+                    eqx.tree_at(lambda s: s.network, score, network), of_expert, of_learner, mix
+                )
+
+            gradient, metrics = jax.grad(loss, has_aux=True)(network)
+            step, opt_state = self._optimiser.update(gradient, opt_state, network)
+            return (optax.apply_updates(network, step), opt_state), metrics
+
+        (network, opt_state), metrics = jax.lax.scan(
+            one_step, (score.network, opt_state), jax.random.split(key, self.num_score_steps)
+        )
+        score = eqx.tree_at(lambda s: s.network, score, network)
+        return score, opt_state, {name: values[-1] for name, values in metrics.items()}

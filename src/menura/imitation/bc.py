@@ -1,0 +1,119 @@
+"""Behavioral cloning: supervised learning of the expert's action from its observation (Pomerleau 1991)."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from menura.core import AbstractImitationLearner, ExpertData, Hyper, Metrics, Spec, Transition
+from menura.forward.on_policy import log_probs_of, trainable
+from menura.networks import Activation, Policy, RunningNorm, make_policy
+
+
+def negative_log_likelihood(policy: Policy, demos: Transition) -> Float[Array, ""]:
+    """−mean log π(expert action | obs), in nats: what cloning minimises (Ho & Ermon 2016, section 5)."""
+    return -jnp.mean(log_probs_of(policy, demos.obs, demos.action))
+
+
+class BCState(eqx.Module):
+    """What cloning learns: the policy so far, and the best one on held-out demonstrations."""
+
+    policy: Policy
+    opt_state: optax.OptState
+    best: Policy
+    best_loss: Float[Array, ""]
+    updates_since_best: Int[Array, ""]
+
+
+class BC(AbstractImitationLearner):
+    """Maximum likelihood by minibatches, stopped when the held-out loss no longer falls."""
+
+    learning_rate: Hyper = 1e-3
+    """Adam's step size."""
+    batch_size: int = 128
+    """Steps of the expert in one gradient step."""
+    num_batches: int = 100
+    """Gradient steps in one update; the held-out loss is looked at after each update."""
+    patience: int = 20
+    """Updates without a lower held-out loss after which training stops; 0 for never."""
+    weight_decay: Hyper = 0.0
+    """Decoupled weight decay."""
+    hidden_sizes: tuple[int, ...] = (100, 100)
+    """Widths of the policy network's hidden layers."""
+    activation: Activation = "tanh"
+    """Its non-linearity."""
+    initial_log_std: float = -0.5
+    """Log standard deviation of a fresh Gaussian policy, where actions span [-1, 1]."""
+    min_log_std: float = -3.0
+    """Its lower bound: a few demonstrations can be fitted so closely that the density would explode."""
+    heldout_fraction: float = 0.3
+    """Share of the demonstrations kept to decide when to stop (the GAIL paper's 30%)."""
+
+    @property
+    def num_steps(self) -> int:
+        """None: the environment is not used."""
+        return 0
+
+    def steps_per_update(self, num_envs: int) -> int:
+        """Expert steps seen in one update; none is taken in an environment."""
+        return self.batch_size * self.num_batches
+
+    @property
+    def _optimiser(self) -> optax.GradientTransformation:
+        return optax.adamw(self.learning_rate, weight_decay=self.weight_decay)
+
+    def init(self, spec: Spec, *, key: PRNGKeyArray) -> BCState:
+        """A fresh policy."""
+        policy = make_policy(
+            spec, self.hidden_sizes, activation=self.activation, initial_log_std=self.initial_log_std, key=key
+        )
+        flat, _ = ravel_pytree(eqx.filter(policy, trainable(policy)))
+        return BCState(policy, self._optimiser.init(flat), policy, jnp.asarray(jnp.inf), jnp.asarray(0))
+
+    def policy(self, state: BCState) -> Policy:
+        """The best policy so far on held-out demonstrations."""
+        return state.best
+
+    def finished(self, state: BCState) -> bool:
+        """Whether the held-out loss has stopped falling."""
+        return self.patience > 0 and int(state.updates_since_best) >= self.patience
+
+    def update(
+        self, state: BCState, batch: Transition | None, demos: ExpertData, *, key: PRNGKeyArray
+    ) -> tuple[BCState, Metrics]:
+        """``num_batches`` gradient steps on the demonstrations; ``batch`` is not looked at."""
+        expert = demos.train
+        norm = RunningNorm(expert.obs.shape[-1]).add(expert.obs)
+        policy = eqx.tree_at(lambda p: p.norm, state.policy, norm)
+        weights, fixed = eqx.partition(policy, trainable(policy))
+        # One vector of weights: Adam is then one fused loop instead of one for every array.
+        flat, unravel = ravel_pytree(weights)
+        index = jax.random.randint(key, (self.num_batches, self.batch_size), 0, expert.obs.shape[0])
+
+        def loss(flat: Array, rows: Transition) -> Float[Array, ""]:
+            return negative_log_likelihood(self._bounded(eqx.combine(unravel(flat), fixed)), rows)
+
+        def one_batch(carry, rows):
+            flat, opt_state = carry
+            value, gradient = jax.value_and_grad(loss)(flat, jax.tree.map(lambda x: x[rows], expert))
+            step, opt_state = self._optimiser.update(gradient, opt_state, flat)
+            return (optax.apply_updates(flat, step), opt_state), value
+
+        (flat, opt_state), losses = jax.lax.scan(one_batch, (flat, state.opt_state), index)
+        policy = self._bounded(eqx.combine(unravel(flat), fixed))
+        has_heldout = demos.heldout.obs.shape[0] > 0
+        heldout_loss = negative_log_likelihood(policy, demos.heldout if has_heldout else expert)
+        # Without held-out demonstrations the newest policy is the best, and nothing stops early.
+        better = heldout_loss < state.best_loss if has_heldout else jnp.asarray(True)
+        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), policy, state.best)
+        best_loss = jnp.where(better, heldout_loss, state.best_loss)
+        since = jnp.where(better, 0, state.updates_since_best + 1)
+        metrics = {"loss/train": jnp.mean(losses), "loss/heldout": heldout_loss}
+        return BCState(policy, opt_state, best, best_loss, since), metrics
+
+    def _bounded(self, policy: Policy) -> Policy:
+        if not hasattr(policy, "log_std"):
+            return policy
+        return eqx.tree_at(lambda p: p.log_std, policy, jnp.maximum(policy.log_std, self.min_log_std))

@@ -1,0 +1,115 @@
+"""Sparse linear systems of policies: I − γ P_π, and its transpose."""
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from jaxtyping import Float
+from scipy.sparse.linalg import LinearOperator, MatrixRankWarning, bicgstab, gmres, splu
+
+from menura.irl.choices import Choices
+
+DIRECT_SIZE = 3000
+"""Up to so many states a sparse LU is always cheap; beyond, a Krylov method is tried first."""
+
+COLUMNS = 32
+"""Right-hand sides solved at a time: SuperLU hands wider blocks to a threaded BLAS that is slower on sparse factors."""
+
+
+def factorize(matrix: sp.csc_array) -> Any:
+    """A sparse LU; ``None`` where the matrix is singular."""
+    import warnings
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", MatrixRankWarning)
+            return splu(sp.csc_matrix(matrix), permc_spec="COLAMD", diag_pivot_thresh=0.01)
+    except (RuntimeError, MatrixRankWarning):
+        return None
+
+
+def solve_columns(lu: Any, right: np.ndarray, *, transposed: bool = False) -> np.ndarray:
+    """All columns of a right-hand side, some at a time."""
+    kind = "T" if transposed else "N"
+    if right.ndim == 1 or right.shape[1] <= COLUMNS:
+        return lu.solve(right, kind)
+    out = np.empty_like(right, order="F")
+    for first in range(0, right.shape[1], COLUMNS):
+        out[:, first : first + COLUMNS] = lu.solve(np.asfortranarray(right[:, first : first + COLUMNS]), kind)
+    return out
+
+
+class PolicySystem:
+    """I − γ P_π of a policy over choices: a sparse LU for few states, BiCGSTAB or GMRES for many, LU if these fail."""
+
+    def __init__(self, choices: Choices, policy: Float[np.ndarray, " choices"], discount: float):
+        size = choices.num_states
+        self.is_iterative = size > DIRECT_SIZE
+        if choices.is_deterministic:
+            data, indices, counts = policy, choices.outcome, np.bincount(choices.state, minlength=size)
+        else:
+            matrix = choices.matrix
+            each = np.diff(matrix.indptr)
+            data = matrix.data * np.repeat(policy, each)
+            indices = matrix.indices
+            counts = np.zeros(size, np.int64)
+            counts[choices.acting] = np.add.reduceat(each, choices.first) if choices.num_choices else 0
+        pointers = np.concatenate([[0], np.cumsum(counts)]).astype(indices.dtype)
+        self._policy_matrix = sp.csr_array((data, indices, pointers), (size, size))
+        self._discount, self._size = discount, size
+        self._lu: Any = None
+
+    def _factor(self) -> Any:
+        if self._lu is None:
+            matrix = sp.eye_array(self._size, format="csc") - self._discount * self._policy_matrix.tocsc()
+            self._lu = factorize(matrix)
+            if self._lu is None:
+                raise ArithmeticError("I − γ P is singular.")
+        return self._lu
+
+    def solve(self, right: np.ndarray, *, tolerance: float = 0.0) -> np.ndarray:
+        """(I − γ P_π)⁻¹ right, one column or several; to a relative residual where that is enough."""
+        return self._run(right, tolerance, transposed=False)
+
+    def solve_transposed(self, right: np.ndarray) -> np.ndarray:
+        """(I − γ P_πᵀ)⁻¹ right."""
+        return self._run(right, 0.0, transposed=True)
+
+    def _run(self, right: np.ndarray, tolerance: float, *, transposed: bool) -> np.ndarray:
+        if self.is_iterative and self._lu is None:
+            if right.ndim == 1:
+                found = self._krylov(right, tolerance or 1e-13, transposed)
+                if found is not None:
+                    return found
+            else:
+                columns = [self._krylov(column, tolerance or 1e-13, transposed) for column in right.T]
+                if all(column is not None for column in columns):
+                    return np.stack([c for c in columns if c is not None], axis=1)
+            self.is_iterative = False
+        return solve_columns(self._factor(), right, transposed=transposed)
+
+    def _krylov(self, right: np.ndarray, tolerance: float, transposed: bool) -> np.ndarray | None:
+        norm = float(np.linalg.norm(right))
+        if norm == 0:
+            return np.zeros_like(right)
+        matrix = self._policy_matrix.T if transposed else self._policy_matrix
+        product = lambda x: x - self._discount * (matrix @ x)  # noqa: E731
+        operator = LinearOperator((self._size, self._size), matvec=product, dtype=np.float64)
+        # The residual that a recursion reports drifts from the true one, so that is computed and refined.
+        found = np.zeros_like(right)
+        residual = right
+        for _ in range(4):
+            wanted = max(tolerance * norm / float(np.linalg.norm(residual)), 1e-9)
+            more, _ = bicgstab(operator, residual, rtol=wanted, atol=0.0, maxiter=250)
+            if not np.isfinite(more).all():
+                more, _ = gmres(operator, residual, rtol=wanted, atol=0.0, restart=40, maxiter=5)
+            after = residual - product(more)
+            before, now = float(np.linalg.norm(residual)), float(np.linalg.norm(after))
+            if now < before:
+                found, residual = found + more, after
+            if now <= tolerance * norm:
+                return found
+            if now > 0.5 * before:
+                break
+        reached = float(np.linalg.norm(residual)) / norm
+        return found if reached <= max(tolerance, 1e-11) else None

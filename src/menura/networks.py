@@ -1,0 +1,241 @@
+"""Networks, policy heads and running statistics: pytrees of arrays, written for one example."""
+
+import math
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from menura.core import AbstractPolicy, BoxActions, DiscreteActions, Spec
+
+Activation = Literal["tanh", "relu", "silu"]
+
+_ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu, "silu": jax.nn.silu}
+
+
+class MLP(eqx.Module):
+    """A fully connected network. Its activation is a static name, so that its leaves are arrays only."""
+
+    weights: tuple[Float[Array, "_out _in"], ...]
+    biases: tuple[Float[Array, " _out"], ...]
+    activation: Activation = eqx.field(static=True)
+
+    def __init__(
+        self,
+        in_size: int,
+        out_size: int,
+        hidden_sizes: tuple[int, ...],
+        *,
+        activation: Activation = "tanh",
+        out_scale: float = 1.0,
+        key: PRNGKeyArray,
+    ):
+        """Orthogonal weights with gain √2, and ``out_scale`` in the last layer; biases zero."""
+        sizes = (in_size, *hidden_sizes, out_size)
+        keys = jax.random.split(key, len(sizes) - 1)
+        gains = [math.sqrt(2.0)] * len(hidden_sizes) + [out_scale]
+        self.weights = tuple(
+            jax.nn.initializers.orthogonal(gain)(k, (n_out, n_in), jnp.float32)
+            for gain, k, n_in, n_out in zip(gains, keys, sizes[:-1], sizes[1:], strict=True)
+        )
+        self.biases = tuple(jnp.zeros(n_out) for n_out in sizes[1:])
+        self.activation = activation
+
+    def __call__(self, x: Float[Array, " in"]) -> Float[Array, " out"]:
+        """The output for one input."""
+        act = _ACTIVATIONS[self.activation]
+        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            x = act(weight @ x + bias)
+        return self.weights[-1] @ x + self.biases[-1]
+
+
+class RunningNorm(eqx.Module):
+    """Mean and variance of everything seen, merged batch by batch (Chan, Golub & LeVeque 1979)."""
+
+    count: Float[Array, ""]
+    mean: Float[Array, " size"]
+    var: Float[Array, " size"]
+
+    def __init__(self, size: int):
+        """Nothing seen yet: acts as the identity."""
+        self.count = jnp.zeros(())
+        self.mean = jnp.zeros(size)
+        self.var = jnp.ones(size)
+
+    def add(self, batch: Float[Array, "batch size"]) -> "RunningNorm":
+        """The statistics with a batch more."""
+        added = batch.shape[0]
+        mean, var = jnp.mean(batch, axis=0), jnp.var(batch, axis=0)
+        total = self.count + added
+        delta = mean - self.mean
+        new_mean = self.mean + delta * added / total
+        spread = self.var * self.count + var * added + jnp.square(delta) * self.count * added / total
+        return eqx.tree_at(lambda n: (n.count, n.mean, n.var), self, (total, new_mean, spread / total))
+
+    def __call__(self, x: Float[Array, " size"], *, clip: float = 10.0) -> Float[Array, " size"]:
+        """Standardised and clipped. A feature that never varied is only centred."""
+        std = jnp.sqrt(self.var)
+        scale = jnp.where(std > 1e-6, std, 1.0)
+        return jnp.clip((x - self.mean) / scale, -clip, clip)
+
+
+class Categorical(eqx.Module):
+    """A distribution over ``0 … actions - 1``."""
+
+    logits: Float[Array, " actions"]
+
+    @property
+    def log_probs(self) -> Float[Array, " actions"]:
+        """Normalised log-probabilities."""
+        return jax.nn.log_softmax(self.logits)
+
+    def sample(self, *, key: PRNGKeyArray) -> Int[Array, ""]:
+        """A random action."""
+        return jax.random.categorical(key, self.logits)
+
+    def mode(self) -> Int[Array, ""]:
+        """The likeliest action."""
+        return jnp.argmax(self.logits)
+
+    def log_prob(self, action: Int[Array, ""]) -> Float[Array, ""]:
+        """log P(action)."""
+        return self.log_probs[action]
+
+    def entropy(self) -> Float[Array, ""]:
+        """−Σ p log p, in nats."""
+        log_probs = self.log_probs
+        return -jnp.sum(jnp.exp(log_probs) * log_probs)
+
+    def kl(self, other: "Categorical") -> Float[Array, ""]:
+        """KL(self ‖ other) = Σ p (log p − log q), in nats."""
+        return jnp.sum(jnp.exp(self.log_probs) * (self.log_probs - other.log_probs))
+
+    def fisher_product(self, tangent: "Categorical") -> "Categorical":
+        """The Fisher information in the logits, (diag(p) − p pᵀ), times a tangent."""
+        p = jnp.exp(self.log_probs)
+        return Categorical(p * tangent.logits - p * jnp.dot(p, tangent.logits))
+
+
+class DiagonalGaussian(eqx.Module):
+    """A normal distribution with independent components, over actions in the environment's units."""
+
+    mean: Float[Array, " action"]
+    log_std: Float[Array, " action"]
+
+    def sample(self, *, key: PRNGKeyArray) -> Float[Array, " action"]:
+        """A random action; it may lie outside the bounds, where the environment clips it."""
+        return self.mean + jnp.exp(self.log_std) * jax.random.normal(key, self.mean.shape)
+
+    def mode(self) -> Float[Array, " action"]:
+        """The mean."""
+        return self.mean
+
+    def log_prob(self, action: Float[Array, " action"]) -> Float[Array, ""]:
+        """Log-density of an action."""
+        z = (action - self.mean) * jnp.exp(-self.log_std)
+        return -0.5 * jnp.sum(jnp.square(z) + 2 * self.log_std + math.log(2 * math.pi))
+
+    def entropy(self) -> Float[Array, ""]:
+        """Differential entropy, in nats."""
+        return jnp.sum(self.log_std + 0.5 * (1 + math.log(2 * math.pi)))
+
+    def kl(self, other: "DiagonalGaussian") -> Float[Array, ""]:
+        """KL(self ‖ other), in nats."""
+        ratio = jnp.exp(2 * (self.log_std - other.log_std))
+        distance = jnp.square((self.mean - other.mean) * jnp.exp(-other.log_std))
+        return 0.5 * jnp.sum(ratio + distance - 1 - 2 * (self.log_std - other.log_std))
+
+    def fisher_product(self, tangent: "DiagonalGaussian") -> "DiagonalGaussian":
+        """The Fisher information in (mean, log_std), diag(1/σ², 2), times a tangent."""
+        return DiagonalGaussian(tangent.mean * jnp.exp(-2 * self.log_std), 2 * tangent.log_std)
+
+
+class CategoricalPolicy(AbstractPolicy):
+    """Logits from a network over standardised observations."""
+
+    norm: RunningNorm
+    network: MLP
+
+    def distribution(self, obs):
+        """The distribution over actions for one observation."""
+        return Categorical(self.network(self.norm(obs)))
+
+
+class GaussianPolicy(AbstractPolicy):
+    """A mean from a network over standardised observations, and a log-std that no state changes.
+
+    The network works on a space of [-1, 1]; ``center`` and ``half_width`` carry it to the environment's.
+    """
+
+    norm: RunningNorm
+    network: MLP
+    log_std: Float[Array, " action"]
+    center: Float[Array, " action"]
+    half_width: Float[Array, " action"]
+
+    def distribution(self, obs):
+        """The distribution over actions for one observation."""
+        mean = self.network(self.norm(obs))
+        half_width = jax.lax.stop_gradient(self.half_width)
+        center = jax.lax.stop_gradient(self.center)
+        return DiagonalGaussian(center + half_width * mean, self.log_std + jnp.log(half_width))
+
+
+Policy = CategoricalPolicy | GaussianPolicy
+
+
+def make_policy(
+    spec: Spec,
+    hidden_sizes: tuple[int, ...],
+    *,
+    activation: Activation = "tanh",
+    initial_log_std: float = 0.0,
+    key: PRNGKeyArray,
+) -> Policy:
+    """A policy that fits the environment; nearly uniform (or zero-mean) at first."""
+    norm = RunningNorm(spec.obs_size)
+    match spec.actions:
+        case DiscreteActions(num_actions=num_actions):
+            out_size = num_actions
+        case BoxActions(low=low):
+            out_size = len(low)
+    network = MLP(spec.obs_size, out_size, hidden_sizes, activation=activation, out_scale=0.01, key=key)
+    if isinstance(spec.actions, DiscreteActions):
+        return CategoricalPolicy(norm, network)
+    return GaussianPolicy(
+        norm,
+        network,
+        jnp.full(out_size, initial_log_std),
+        jnp.asarray(spec.actions.center),
+        jnp.asarray(spec.actions.half_width),
+    )
+
+
+class ValueFunction(eqx.Module):
+    """A state value: a network over standardised observations, in units of standardised returns.
+
+    ``returns`` holds the statistics of the returns seen; the network predicts in their scale, so its
+    step size need not know how large rewards are.
+    """
+
+    norm: RunningNorm
+    network: MLP
+    returns: RunningNorm
+
+    def __init__(
+        self, spec: Spec, hidden_sizes: tuple[int, ...], *, activation: Activation = "tanh", key: PRNGKeyArray
+    ):
+        """Predicts 0 everywhere at first."""
+        self.norm = RunningNorm(spec.obs_size)
+        self.network = MLP(spec.obs_size, 1, hidden_sizes, activation=activation, out_scale=0.0, key=key)
+        self.returns = RunningNorm(1)
+
+    def standardised(self, obs: Float[Array, " obs"]) -> Float[Array, ""]:
+        """The network's own output."""
+        return self.network(self.norm(obs))[0]
+
+    def __call__(self, obs: Float[Array, " obs"]) -> Float[Array, ""]:
+        """The value, in units of reward."""
+        return self.returns.mean[0] + jnp.sqrt(self.returns.var[0]) * self.standardised(obs)

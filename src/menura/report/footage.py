@@ -1,0 +1,178 @@
+"""What the two sides of a video show: an episode of the expert, or one that a policy plays."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from menura.core import AbstractPolicy, RequestError
+from menura.demonstrations.episodes import Episode
+
+_STEPS_PER_SECOND = {"CartPole": 50.0, "Acrobot": 15.0, "MountainCar": 30.0, "Pendulum": 20.0, "GridWorld": 4.0}
+_MAX_IMAGES = 400
+
+
+class CannotRender(Exception):
+    """There is no picture of this: one sentence that says why. A page shows it in the picture's place."""
+
+
+@dataclass(frozen=True)
+class Footage:
+    """One episode, and whatever is needed to draw it."""
+
+    label: str
+    obs: np.ndarray
+    """(T+1, obs); T rows where the last is not known."""
+    rewards: np.ndarray | None
+    num_steps: int
+    steps_per_second: float
+    """How fast it goes in the environment's own time."""
+    qpos: np.ndarray | None = None
+    """MuJoCo's generalised positions, one row an observation."""
+    qvel: np.ndarray | None = None
+    images: tuple[np.ndarray, ...] = ()
+    """Pictures the environment drew of itself, one every ``image_every`` observations."""
+    image_every: int = 1
+
+    @property
+    def num_frames(self) -> int:
+        """Moments that can be shown."""
+        return len(self.obs)
+
+    def return_until(self, step: int) -> float | None:
+        """Rewards added up over the first ``step`` steps; ``None`` if they are not known."""
+        return None if self.rewards is None else float(np.sum(self.rewards[:step], dtype=np.float64))
+
+
+def family_of(env_id: str) -> str:
+    """``Hopper`` of ``gymnasium:Hopper-v5``."""
+    return env_id.rsplit(":", 1)[-1].rsplit("-v", 1)[0]
+
+
+def footage_of_episode(env_id: str, episode: Episode, *, label: str = "expert") -> Footage:
+    """A demonstrated episode as it was recorded."""
+    rewards = None if episode.rewards is None else np.asarray(episode.rewards)
+    return Footage(label, np.asarray(episode.obs), rewards, episode.num_steps, _STEPS_PER_SECOND.get(family_of(env_id), 30.0))
+
+
+def record(
+    env_id: str,
+    policy: Callable[..., Any],
+    *,
+    env_kwargs: dict[str, Any] | None = None,
+    backend: str = "auto",
+    seed: int = 0,
+    max_steps: int = 1000,
+    label: str = "learner",
+) -> Footage:
+    """An episode that ``policy(obs)`` plays, with what is needed to draw it.
+
+    Environments that ``report.drawing`` draws are played on ``backend``; others on Gymnasium, because they have to
+    draw themselves.
+    """
+    from menura.report import drawing
+
+    act = _compiled(policy)
+    try:
+        if drawing.can_draw(env_id):
+            return _play_drawn(env_id, act, env_kwargs, backend, seed, max_steps, label)
+        return _play_gymnasium(env_id, act, env_kwargs, seed, max_steps, label)
+    except RequestError as error:
+        raise CannotRender(f"There is no video: {error}") from error
+
+
+def _compiled(policy: Callable[..., Any]) -> Callable[[np.ndarray], np.ndarray]:
+    if not isinstance(policy, AbstractPolicy):
+        return lambda obs: np.asarray(policy(obs))
+    import jax
+
+    jitted = jax.jit(lambda obs: policy(obs))
+    return lambda obs: np.asarray(jitted(obs))
+
+
+def _play_drawn(env_id, act, env_kwargs, backend, seed, max_steps, label) -> Footage:
+    import jax
+
+    from menura.environments import NativeEnvs, make
+
+    env = make(env_id, num_envs=1, backend=backend, env_kwargs=env_kwargs)
+    native = isinstance(env, NativeEnvs)
+    carry = env.reset(key=jax.random.key(seed)) if native else env.reset(seed)
+    step_native = jax.jit(lambda carry, action, key: env.step(carry, action, key=key)) if native else None
+    obs, rewards = [np.asarray(carry.obs[0] if native else carry[0])], []
+    for index in range(max_steps):
+        action = act(obs[-1])[None]
+        if step_native is not None:
+            carry, step = step_native(carry, action, jax.random.fold_in(jax.random.key(seed), index))
+        else:
+            step = env.step(action)
+        obs.append(np.asarray(step.next_obs[0]))
+        rewards.append(float(step.reward[0]))
+        if step.terminated[0] or step.truncated[0]:
+            break
+    if not native:
+        env.close()
+    return Footage(label, np.stack(obs), np.array(rewards), len(rewards), _STEPS_PER_SECOND.get(family_of(env_id), 30.0))
+
+
+def is_mujoco(env: Any) -> bool:
+    """Whether a Gymnasium environment is a MuJoCo model whose state can be read."""
+    return all(hasattr(env.unwrapped, name) for name in ("model", "data", "dt"))
+
+
+def _play_gymnasium(env_id, act, env_kwargs, seed, max_steps, label) -> Footage:
+    from menura.environments.host import decode_action, encode_obs, make_gymnasium
+
+    env = make_gymnasium(env_id, env_kwargs)
+    mujoco = is_mujoco(env)
+    if not mujoco:
+        if "rgb_array" not in env.metadata.get("render_modes", ()):
+            raise CannotRender(
+                f"There is no video: {env_id} does not draw itself (no `rgb_array` among its render modes)."
+            )
+        env.close()
+        env = make_gymnasium(env_id, env_kwargs, render_mode="rgb_array")
+    images = _Images()
+    raw, _ = env.reset(seed=seed)
+    obs, rewards, states = [encode_obs(raw, env.observation_space)], [], [_state(env, mujoco)]
+    try:
+        images.add(None if mujoco else env.render())
+        for _ in range(max_steps):
+            raw, reward, terminated, truncated, _ = env.step(decode_action(act(obs[-1]), env.action_space))
+            obs.append(encode_obs(raw, env.observation_space))
+            rewards.append(float(reward))
+            states.append(_state(env, mujoco))
+            images.add(None if mujoco else env.render())
+            if terminated or truncated:
+                break
+        speed = 1 / env.unwrapped.dt if mujoco else float(env.metadata.get("render_fps", 30))
+    except (RequestError, CannotRender):
+        raise
+    except Exception as error:  # a simulator may fail to draw in ways of its own; a report must still be written
+        raise CannotRender(f"There is no video: {env_id} failed with {type(error).__name__}: {error}") from error
+    finally:
+        env.close()
+    qpos, qvel = (np.stack(column) for column in zip(*states, strict=True)) if mujoco else (None, None)
+    return Footage(label, np.stack(obs), np.array(rewards), len(rewards), speed, qpos, qvel, tuple(images.kept), images.every)
+
+
+def _state(env: Any, mujoco: bool) -> tuple[np.ndarray, np.ndarray] | None:
+    return (env.unwrapped.data.qpos.copy(), env.unwrapped.data.qvel.copy()) if mujoco else None
+
+
+class _Images:
+    """Pictures of a long episode: every other one is let go whenever there are too many."""
+
+    def __init__(self):
+        self.kept: list[np.ndarray] = []
+        self.every = 1
+        self._seen = 0
+
+    def add(self, image: np.ndarray | None) -> None:
+        """One more moment."""
+        if image is not None and self._seen % self.every == 0:
+            self.kept.append(np.asarray(image, np.uint8))
+            if len(self.kept) > _MAX_IMAGES:
+                self.kept, self.every = self.kept[::2], 2 * self.every
+        self._seen += 1

@@ -1,0 +1,207 @@
+"""A short video: the expert on the left, the learner on the right."""
+
+import contextlib
+import math
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from menura.core import RequestError
+from menura.report.files import write_atomically
+from menura.report.footage import CannotRender, Footage
+from menura.report.frames import frames_of
+from menura.report.tables import format_return
+
+FPS = 30
+_BAR, _GAP = 24, 4
+_GROUND, _INK, _QUIET = (24, 27, 32), (235, 238, 242), (160, 168, 178)
+
+
+@dataclass(frozen=True)
+class Video:
+    """An H.264 video, or a sentence that says why there is none."""
+
+    title: str
+    mp4: bytes
+    """Empty where there is no picture."""
+    caption: str
+
+
+@dataclass(frozen=True)
+class _Side:
+    footage: Footage
+    frames: dict[int, np.ndarray]
+
+
+def side_by_side(
+    env_id: str,
+    left: Footage | None,
+    right: Footage | None,
+    *,
+    env_kwargs: dict[str, Any] | None = None,
+    title: str = "",
+    output: Path | None = None,
+    width: int = 480,
+    max_seconds: float = 10.0,
+) -> Video:
+    """One episode of each beside the other, with the return so far; also written to ``output`` if that is given."""
+    return episodes_in_a_row(
+        env_id, [(left, right)], env_kwargs=env_kwargs, title=title, output=output, width=width, max_seconds=max_seconds
+    )
+
+
+def episodes_in_a_row(
+    env_id: str,
+    scenes: Sequence[tuple[Footage | None, Footage | None]],
+    *,
+    env_kwargs: dict[str, Any] | None = None,
+    title: str = "",
+    output: Path | None = None,
+    width: int = 480,
+    max_seconds: float = 10.0,
+) -> Video:
+    """Several pairs of episodes, each at most ``max_seconds`` long, one after another.
+
+    They go at the environment's own pace, or up to twice that where they are long. A side that cannot be drawn
+    is left out, and the caption says so.
+    """
+    notes: list[str] = []
+    shown = [
+        (sides, steps)
+        for scene in scenes
+        for sides, steps in [_drawn(env_id, scene, env_kwargs, width, max_seconds, notes)]
+        if sides
+    ]
+    if not shown:
+        return Video(title, b"", " ".join(dict.fromkeys(notes)) or "There is no episode to show.")
+    tile = _tile_size(shown[0][0], width // max(len(sides) for sides, _ in shown))
+    columns = max(len(sides) for sides, _ in shown)
+    movie = (frame for sides, steps in shown for frame in _scene(sides, steps, tile, columns))
+    try:
+        mp4 = _encode(movie, (tile[0] * columns + _GAP * (columns - 1), tile[1] + _BAR))
+    except CannotRender as error:
+        return Video(title, b"", str(error))
+    if output is not None:
+        write_atomically(output, mp4)
+    caption = " ".join(dict.fromkeys([_caption(shown[0][0], shown[0][1]), *notes]))
+    return Video(title, mp4, caption)
+
+
+def _drawn(env_id, scene, env_kwargs, width, max_seconds, notes) -> tuple[list[_Side], np.ndarray]:
+    footages = [footage for footage in scene if footage is not None]
+    if not footages:
+        return [], np.empty(0, int)
+    # The learner's pace is the environment's own, where an episode of the expert does not know it.
+    pace = footages[-1].steps_per_second
+    steps = shown_steps(max(f.num_frames for f in footages) - 1, pace, max_seconds=max_seconds)
+    sides = []
+    for footage in footages:
+        own = np.unique(np.minimum(steps, footage.num_frames - 1))
+        try:
+            frames = frames_of(footage, own, env_id=env_id, env_kwargs=env_kwargs, size=width // len(footages) // 2 * 2)
+        except (CannotRender, RequestError) as error:
+            notes.append(str(error))
+            continue
+        sides.append(_Side(footage, dict(zip(own.tolist(), frames, strict=True))))
+    return sides, steps
+
+
+def shown_steps(num_steps: int, steps_per_second: float, *, max_seconds: float) -> np.ndarray:
+    """The step shown in each frame of a video: at the environment's pace, up to twice that, then cut short."""
+    budget = round(max_seconds * FPS)
+    natural = num_steps / steps_per_second * FPS
+    speed = 2.0 if natural > budget else 1.0
+    num_frames = min(budget, math.ceil(natural / speed) + 1)
+    steps = np.floor(np.arange(num_frames) * steps_per_second * speed / FPS).astype(int)
+    # The end is held for a moment where there is room.
+    held = np.full(min(FPS // 2, budget - num_frames), num_steps)
+    return np.concatenate([np.minimum(steps, num_steps), held])
+
+
+def _tile_size(sides: Sequence[_Side], width: int) -> tuple[int, int]:
+    """Even numbers, as H.264 asks, in the shape of the first picture."""
+    first = next(iter(sides[0].frames.values()))
+    height = round(width * first.shape[0] / first.shape[1])
+    return width // 2 * 2, min(height, 480) // 2 * 2
+
+
+def _scene(sides: Sequence[_Side], steps: np.ndarray, tile: tuple[int, int], columns: int) -> Iterator[np.ndarray]:
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.load_default(size=13)
+    pictures: dict[tuple[int, int], Any] = {}
+    for step in steps.tolist():
+        canvas = Image.new("RGB", (tile[0] * columns + _GAP * (columns - 1), tile[1] + _BAR), _GROUND)
+        draw = ImageDraw.Draw(canvas)
+        for column, side in enumerate(sides):
+            last, left = side.footage.num_frames - 1, (tile[0] + _GAP) * column
+            own = min(step, last)
+            if (column, own) not in pictures:
+                pictures[column, own] = _fitted(side.frames[own], tile)
+            over = step >= last and last < steps[-1]
+            picture = pictures[column, own]
+            canvas.paste(
+                Image.blend(picture, Image.new("RGB", tile, _GROUND), 0.45) if over else picture,
+                (tile[0] * column, _BAR),
+            )
+            _label(draw, font, side.footage, own, tile[0] * column, tile[0], over)
+        yield np.asarray(canvas)
+
+
+def _fitted(frame: np.ndarray, tile: tuple[int, int]) -> Any:
+    from PIL import Image
+
+    return Image.fromarray(np.asarray(frame, np.uint8)).resize(tile, Image.Resampling.LANCZOS)
+
+
+def _label(draw: Any, font: Any, footage: Footage, step: int, left: int, width: int, over: bool) -> None:
+    draw.text((left + 8, _BAR // 2), footage.label, fill=_INK, font=font, anchor="lm")
+    whole = footage.return_until(footage.num_steps)
+    total = whole if step == footage.num_frames - 1 else footage.return_until(step)
+    words = ""
+    if total is not None and whole is not None:
+        # As many decimals throughout as the final return asks for, so that the number does not jump about.
+        words = f"return {total:.{0 if abs(whole) >= 100 else 1}f}"
+    if over:
+        words = f"ended · {words}" if words else "ended"
+    draw.text((left + width - 8, _BAR // 2), words, fill=_QUIET, font=font, anchor="rm")
+
+
+def _caption(sides: Sequence[_Side], steps: np.ndarray) -> str:
+    who = " and ".join(side.footage.label for side in sides)
+    totals = [
+        f"the {side.footage.label}'s episode has {side.footage.num_steps} steps and a return of {format_return(total)}"
+        for side in sides
+        if (total := side.footage.return_until(side.footage.num_steps)) is not None
+    ]
+    text = who[:1].upper() + who[1:] + (": " + "; ".join(totals) if totals else "") + "."
+    longest = max(side.footage.num_frames for side in sides) - 1
+    return text + (f" The first {steps[-1]} steps are shown." if len(steps) and steps[-1] < longest else "")
+
+
+def _encode(frames: Iterator[np.ndarray], size: tuple[int, int]) -> bytes:
+    try:
+        import imageio_ffmpeg
+    except ModuleNotFoundError as error:
+        raise RequestError(
+            "Videos need imageio-ffmpeg: install menura with its `viz` extra, or use --no-video."
+        ) from error
+    # imageio_ffmpeg's own writer forks, which JAX's threads do not survive; a plain subprocess does not.
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24"]
+    command += ["-s", f"{size[0]}x{size[1]}", "-r", str(FPS), "-i", "-", "-an", "-c:v", "libx264", "-pix_fmt", "yuv420p"]
+    command += ["-crf", "27", "-preset", "medium", "-movflags", "+faststart"]
+    with tempfile.TemporaryDirectory(prefix="menura-video-") as folder:
+        path, log = Path(folder) / "video.mp4", Path(folder) / "log.txt"
+        with log.open("wb") as errors, subprocess.Popen([*command, str(path)], stdin=subprocess.PIPE, stderr=errors) as ffmpeg:
+            assert ffmpeg.stdin is not None
+            with contextlib.suppress(BrokenPipeError), ffmpeg.stdin as pipe:
+                for frame in frames:
+                    pipe.write(np.ascontiguousarray(frame).data)
+        if ffmpeg.returncode != 0 or not path.exists():
+            raise CannotRender(f"There is no video: ffmpeg failed with {log.read_text(errors='replace').strip()!r}.")
+        return path.read_bytes()

@@ -1,0 +1,1 @@
+"""Training as a whole: registry, presets, the loop, and the folders it fills."""

@@ -1,0 +1,317 @@
+"""From a request to a finished run folder: what ``menura train`` does, callable from Python too."""
+
+import dataclasses
+import math
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from menura.core import (
+    AbstractForwardLearner,
+    AbstractLearner,
+    AbstractPolicy,
+    BoxActions,
+    DiscreteActions,
+    RequestError,
+    Spec,
+)
+from menura.demonstrations.episodes import Demonstrations
+from menura.demonstrations.readers import load
+from menura.environments.base import Envs
+from menura.environments.registry import make
+from menura.evaluation import Evaluation, UniformPolicy, evaluate
+from menura.run.artifacts import (
+    file_hash,
+    load_policy,
+    checkpoint_dir,
+    provenance,
+    read_json,
+    spec_to_json,
+    write_bytes,
+    write_json,
+)
+from menura.run.folder import RunFolder, load_checkpoint
+from menura.run.registry import algorithm_name, from_json, to_json
+from menura.run.train import Watcher, train
+
+FINAL_EPISODES = 50
+"""Episodes of the evaluation that ``result.json`` holds."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything that decides a run's numbers; ``config.json`` is this, resolved."""
+
+    learner: AbstractLearner
+    env: str | None
+    """Environment id; ``None`` where only demonstrations are used."""
+    backend: str = "auto"
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    demos: Path | None = None
+    num_demos: int | None = None
+    """Episodes used, from the first on; ``None`` for all."""
+    subsample: int = 1
+    """Every so-many-th step of each episode is kept, from a random offset."""
+    shuffle_actions: bool = False
+    """A control: the demonstrations' actions in random order, from which nothing can be learned."""
+    total_steps: int = 1_000_000
+    seed: int = 0
+    num_envs: int = 32
+    eval_every: int = 0
+    """Environment steps between evaluations, each of which is a checkpoint; 0 for the end only."""
+    eval_episodes: int = 10
+    preset: str | None = None
+
+    @property
+    def algorithm(self) -> str:
+        """The learner's name on the command line."""
+        return algorithm_name(self.learner)
+
+    def to_json(self, spec: Spec) -> dict[str, Any]:
+        """``config.json``."""
+        demos = None
+        if self.demos is not None:
+            demos = {
+                "path": str(self.demos),
+                "num_demos": self.num_demos,
+                "subsample": self.subsample,
+                "shuffle_actions": self.shuffle_actions,
+            }
+        return {
+            "algorithm": self.algorithm,
+            "env": self.env,
+            "backend": self.backend,
+            "env_kwargs": self.env_kwargs,
+            "spec": spec_to_json(spec),
+            "demos": demos,
+            "total_steps": self.total_steps,
+            "seed": self.seed,
+            "num_envs": self.num_envs,
+            "eval_every": self.eval_every,
+            "eval_episodes": self.eval_episodes,
+            "preset": self.preset,
+            "learner": to_json(self.learner),
+        }
+
+    @staticmethod
+    def from_json(config: dict[str, Any]) -> "Request":
+        """What :meth:`to_json` wrote, built again."""
+        demos = config["demos"] or {}
+        same = ("env", "backend", "env_kwargs", "total_steps", "seed", "num_envs", "eval_every", "eval_episodes")
+        return Request(
+            learner=from_json(config["learner"]),
+            demos=Path(demos["path"]) if demos else None,
+            num_demos=demos.get("num_demos"),
+            subsample=demos.get("subsample", 1),
+            shuffle_actions=demos.get("shuffle_actions", False),
+            preset=config.get("preset"),
+            **{name: config[name] for name in same},
+        )
+
+
+def load_demos(request: Request) -> Demonstrations | None:
+    """The demonstrations a request names, subsampled as it says."""
+    if request.demos is None:
+        return None
+    demos = load(request.demos)
+    if request.num_demos is not None:
+        demos = demos.take(request.num_demos)
+    if request.subsample > 1:
+        demos = demos.subsample(every=request.subsample, seed=request.seed)
+    return demos.shuffle_actions(request.seed) if request.shuffle_actions else demos
+
+
+def make_env(request: Request, num_envs: int) -> Envs | None:
+    """Copies of the environment a request names."""
+    if request.env is None:
+        return None
+    return make(request.env, num_envs=num_envs, backend=request.backend, env_kwargs=request.env_kwargs)  # pyright: ignore
+
+
+def launch(
+    request: Request, *, out: Path, loggers: Sequence[str] = ("csv", "tensorboard"), watchers: Sequence[Watcher] = ()
+) -> Path:
+    """Train as requested and return the run's folder, ``out/<env>/<algorithm>/<time>-s<seed>``."""
+    started = time.perf_counter()
+    demos = load_demos(request)
+    env = make_env(request, request.num_envs) if request.learner.num_steps > 0 else make_env(request, 1)
+    spec = _spec(request, env, demos)
+    if demos is not None:
+        demos.check(spec)
+    if env is not None:
+        request = dataclasses.replace(request, backend=env.backend)
+        request.learner.steps_per_update(request.num_envs)
+    run = new_folder(out, request)
+    config = request.to_json(spec) | {"expert_return": math.nan if demos is None else demos.expert_return}
+    write_json(run / "config.json", config)
+    write_bytes(run / "command.txt", (shlex.join(sys.argv) + "\n").encode())
+    write_json(run / "meta.json", provenance(request.demos))
+    return _train_in(run, request, config, env, spec, demos, loggers, watchers, started)
+
+
+def resume(
+    run: Path, *, loggers: Sequence[str] = ("csv", "tensorboard"), watchers: Sequence[Watcher] = ()
+) -> Path:
+    """Go on with a run from its latest checkpoint, to the numbers it would have had without the stop."""
+    started = time.perf_counter()
+    config = read_json(run / "config.json")
+    request = Request.from_json(config)
+    if (run / "result.json").exists():
+        raise RequestError(f"{run} is finished: `menura eval {run}` shows how it does.")
+    recorded = read_json(run / "meta.json").get("data_sha256")
+    if request.demos is not None and (not request.demos.exists() or file_hash(request.demos) != recorded):
+        raise RequestError(f"{request.demos} is not the file that {run} was started with: put that one back.")
+    demos = load_demos(request)
+    env = make_env(request, request.num_envs) if request.learner.num_steps > 0 else make_env(request, 1)
+    spec = _spec(request, env, demos)
+    return _train_in(run, request, config, env, spec, demos, loggers, watchers, started, resuming=True)
+
+
+def _train_in(
+    run: Path,
+    request: Request,
+    config: dict[str, Any],
+    env: Envs | None,
+    spec: Spec,
+    demos: Demonstrations | None,
+    loggers: Sequence[str],
+    watchers: Sequence[Watcher],
+    started: float,
+    resuming: bool = False,
+) -> Path:
+    checkpoint = load_checkpoint(run, env) if resuming else None
+    resume_at = None if not resuming else (0 if checkpoint is None else checkpoint.progress.env_steps)
+    folder = RunFolder(run, loggers=loggers, resume_at=resume_at)
+    eval_env = make_env(request, max(1, min(request.eval_episodes, FINAL_EPISODES)))
+    try:
+        finished = train(
+            request.learner,
+            env,
+            demos,
+            total_steps=request.total_steps,
+            seed=request.seed,
+            spec=spec,
+            eval_env=eval_env if request.eval_every > 0 and request.eval_episodes > 0 else None,
+            eval_every=request.eval_every,
+            eval_episodes=request.eval_episodes,
+            watchers=(folder, *watchers),
+            resume=checkpoint,
+        )
+        if finished.stopped_early:
+            raise KeyboardInterrupt
+        result = evaluate_run(run, episodes=FINAL_EPISODES) if request.env is not None else {}
+    finally:
+        folder.close()
+        for batch in (env, eval_env):
+            if hasattr(batch, "close"):
+                batch.close()  # pyright: ignore
+    result |= {
+        "algorithm": request.algorithm,
+        "seed": request.seed,
+        "env_steps": finished.env_steps if request.learner.num_steps > 0 else 0,
+        "steps_per_second": finished.steps_per_second,
+        "wall_seconds": time.perf_counter() - started,
+    }
+    write_json(run / "result.json", result)
+    return run
+
+
+def evaluate_run(
+    run: Path, *, episodes: int = FINAL_EPISODES, checkpoint: str = "last", deterministic: bool = True, seed: int = 1
+) -> dict[str, Any]:
+    """How a run's policy does, beside the uniform policy and the expert: what ``menura eval --json`` prints."""
+    policy, config = load_policy(run, checkpoint)
+    if config["env"] is None:
+        raise RequestError(f"{run} was trained without an environment, so there is none to evaluate it in.")
+    request = Request.from_json(config)
+    env = make_env(request, min(episodes, FINAL_EPISODES))
+    assert env is not None
+    result = evaluate(env, policy, num_episodes=episodes, seed=_far_seed(seed, 1), deterministic=deterministic)
+    random_return = uniform_return(env, episodes=FINAL_EPISODES)
+    expert_return = config.get("expert_return")
+    expert_return = math.nan if expert_return is None else expert_return
+    if hasattr(env, "close"):
+        env.close()  # pyright: ignore
+    return {
+        "env": config["env"],
+        "algorithm": config["algorithm"],
+        "checkpoint": int(checkpoint_dir(run, checkpoint).name),
+        "episodes": episodes,
+        "mean_return": result.mean,
+        "std_return": result.std,
+        "ci95": result.ci95,
+        "mean_length": float(np.mean(result.lengths)),
+        "random_return": random_return,
+        "expert_return": expert_return,
+        "normalized": normalized(result.mean, random_return, expert_return),
+    }
+
+
+def uniform_return(env: Envs, *, episodes: int) -> float:
+    """Mean return of the policy that acts uniformly at random."""
+    policy: AbstractPolicy = UniformPolicy(env.spec)
+    uniform: Evaluation = evaluate(env, policy, num_episodes=episodes, seed=0, deterministic=False)
+    return uniform.mean
+
+
+def normalized(mean: float, random_return: float, expert_return: float) -> float:
+    """0 for the uniform policy, 1 for the expert; nan where the expert is not known or no better."""
+    if not expert_return > random_return:
+        return math.nan
+    return (mean - random_return) / (expert_return - random_return)
+
+
+def new_folder(out: Path, request: Request) -> Path:
+    """A folder that did not exist before: ``out/<env>/<algorithm>/<time>-s<seed>``."""
+    where = request.env or Path(str(request.demos)).stem
+    parent = out / where.replace("/", "_").replace(":", "_") / request.algorithm
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for suffix in ("", *(f"-{n}" for n in range(2, 1000))):
+        run = parent / f"{stamp}-s{request.seed}{suffix}"
+        try:
+            run.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return run
+    raise RequestError(f"{parent} holds too many runs of this second: give another --out.")
+
+
+def _spec(request: Request, env: Envs | None, demos: Demonstrations | None) -> Spec:
+    if env is not None:
+        return env.spec
+    if demos is None or isinstance(request.learner, AbstractForwardLearner):
+        raise RequestError(f"{request.algorithm} learns by acting: name an environment after it.")
+    return spec_of_demos(demos)
+
+
+def spec_of_demos(demos: Demonstrations) -> Spec:
+    """The shapes of demonstrations, for cloning without an environment.
+
+    Whole-number actions are taken for discrete ones, 0 to the largest seen; the bounds of real ones are
+    the smallest and largest value seen in each component.
+    """
+    demos.check()
+    first = demos.episodes[0]
+    if any(episode.actions is None for episode in demos.episodes):
+        raise RequestError(f"{demos.source} holds no actions, so there is nothing to clone.")
+    obs_size = int(np.prod(first.obs.shape[1:]))
+    if first.obs.ndim == 1:
+        obs_size = 1 + max(int(episode.obs.max()) for episode in demos.episodes)
+    actions = [np.asarray(episode.actions) for episode in demos.episodes]
+    if np.issubdtype(actions[0].dtype, np.integer):
+        return Spec(obs_size, DiscreteActions(1 + max(int(a.max()) for a in actions)))
+    low = np.min([a.min(axis=0) for a in actions], axis=0)
+    high = np.max([a.max(axis=0) for a in actions], axis=0)
+    constant = low == high
+    low, high = np.where(constant, -np.inf, low), np.where(constant, np.inf, high)
+    return Spec(obs_size, BoxActions(tuple(map(float, low)), tuple(map(float, high))))
+
+
+def _far_seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0] >> 1)

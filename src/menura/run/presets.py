@@ -1,0 +1,92 @@
+"""Tuned settings as data: by algorithm, forward solver and family of environments.
+
+A family is an environment's id without package and version: ``Hopper-v4`` and ``Hopper-v5`` share one. An
+environment without a preset of its own gets ``discrete`` or ``box``, after its actions, sized to end
+within a quarter of an hour on two cores. The numbers come from ``benchmarks/tune.py``.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from menura.core import AbstractLearner, BoxActions, RequestError, Spec
+from menura.run.registry import ALGORITHMS, FORWARD, REGULARIZERS, named, replaced
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings that a learner and its run begin with; options of the command line go over them."""
+
+    algorithm: str
+    forward: str | None
+    family: str
+    total_steps: int
+    num_envs: int = 32
+    fields: dict[str, Any] = field(default_factory=dict)
+    """Fields of the learner, dotted where they belong to the learner inside."""
+
+    @property
+    def name(self) -> str:
+        """How ``--preset`` and ``menura list presets`` call it."""
+        return "-".join(filter(None, (self.algorithm, self.forward, self.family.lower())))
+
+
+DEFAULT_FORWARD = {"gail": "trpo"}
+"""The forward learner inside an imitation learner where none is named."""
+
+PRESETS: tuple[Preset, ...] = (
+    Preset("ppo", None, "discrete", 200_000, 16, {"num_steps": 128, "num_minibatches": 8, "ent_coef": 0.01}),
+    Preset("ppo", None, "box", 1_000_000, 32),
+    Preset("trpo", None, "discrete", 300_000, 16),
+    Preset("trpo", None, "box", 1_000_000, 32),
+    Preset("bc", None, "discrete", 2_000_000),
+    Preset("bc", None, "box", 2_000_000),
+    Preset("gail", "trpo", "discrete", 300_000, 32),
+    Preset("gail", "trpo", "box", 1_500_000, 32),
+    Preset("gail", "ppo", "discrete", 300_000, 32),
+    Preset("gail", "ppo", "box", 1_500_000, 32),
+)
+
+
+def family_of(env_id: str) -> str:
+    """An environment's id without package and version."""
+    return re.sub(r"-v\d+$", "", env_id.rsplit(":", 1)[-1])
+
+
+def find_preset(algorithm: str, forward: str | None, env_id: str | None, spec: Spec) -> Preset:
+    """The preset of an environment's family, or the one for its kind of actions."""
+    kind = "box" if isinstance(spec.actions, BoxActions) else "discrete"
+    for family in (family_of(env_id or ""), kind):
+        for preset in PRESETS:
+            if (preset.algorithm, preset.forward, preset.family) == (algorithm, forward, family):
+                return preset
+    raise RequestError(f"{algorithm} has no forward learner {forward!r}: choose one of {', '.join(FORWARD)}.")
+
+
+def named_preset(name: str) -> Preset:
+    """The preset of this name."""
+    return named("preset", {preset.name: preset for preset in PRESETS}, name)
+
+
+def forward_of(algorithm: str, forward: str | None) -> str | None:
+    """The forward learner asked for, or the algorithm's default; ``None`` where it holds none."""
+    named("algorithm", ALGORITHMS, algorithm)
+    if algorithm not in DEFAULT_FORWARD:
+        if forward is not None:
+            raise RequestError(f"{algorithm} holds no forward learner: leave out --forward.")
+        return None
+    forward = forward or DEFAULT_FORWARD[algorithm]
+    named("forward learner", FORWARD, forward)
+    return forward
+
+
+def learner_of(preset: Preset, *, regularizer: str | None = None) -> AbstractLearner:
+    """The learner that a preset describes."""
+    learner: Any = ALGORITHMS[preset.algorithm]()
+    if preset.forward is not None:
+        learner = replaced(learner, {"forward": FORWARD[preset.forward]()})
+    if regularizer is not None:
+        if not hasattr(learner, "regularizer"):
+            raise RequestError(f"{preset.algorithm} has no cost regulariser: leave out --regularizer.")
+        learner = replaced(learner, {"regularizer": named("regularizer", REGULARIZERS, regularizer)()})
+    return replaced(learner, preset.fields)

@@ -1,0 +1,319 @@
+"""``train``: the only training loop there is, for every learner and every kind of environment.
+
+An iteration is ``collect`` and ``update``. On a native environment both are one jitted call. Its key
+comes from the seed and its number alone, so that a resumed run draws what the first one would have.
+"""
+
+import dataclasses
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from menura.core import (
+    AbstractForwardLearner,
+    AbstractLearner,
+    AbstractPolicy,
+    ExpertData,
+    Metrics,
+    RequestError,
+    Spec,
+    Transition,
+)
+from menura.demonstrations.episodes import Demonstrations
+from menura.environments.base import Envs, HostEnvs, NativeEnvs
+from menura.environments.collect import collect
+from menura.evaluation import Evaluation, evaluate
+from menura.imitation.adversarial import GAIL
+
+
+@dataclass(frozen=True)
+class Run:
+    """What training ends with."""
+
+    learner: AbstractLearner
+    state: Any
+    env_steps: int
+    seconds: float
+    """Training alone: without compilation and evaluation."""
+    steps_per_second: float
+    evaluations: tuple[tuple[int, Evaluation], ...] = ()
+    """Environment steps so far, and how the policy did then."""
+    stopped_early: bool = False
+    """Whether it was interrupted."""
+
+    @property
+    def policy(self) -> AbstractPolicy:
+        """The last policy."""
+        return self.learner.policy(self.state)
+
+
+@dataclass
+class Progress:
+    """Where a run stands, beside its arrays; plain numbers only."""
+
+    iteration: int = 0
+    env_steps: int = 0
+    seconds: float = 0.0
+    """Spent training, compilation and evaluation left out."""
+    timed_steps: int = 0
+    """Steps taken in those seconds."""
+    best_return: float = -math.inf
+    running_return: list[float] = field(default_factory=list)
+    running_length: list[int] = field(default_factory=list)
+    """What the episode that each copy is in has earned so far."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What is needed to go on exactly: arrays, the native environments' standing, and plain numbers."""
+
+    state: Any
+    carry: Any
+    """``None`` for host environments: they are reset at every checkpoint."""
+    progress: Progress
+
+
+class Watcher:
+    """Told what happens in a run. This one keeps nothing; :mod:`menura.run.folder` writes it down."""
+
+    def on_update(self, progress: Progress, metrics: dict[str, float]) -> None:
+        """After every iteration."""
+
+    def on_evaluation(self, progress: Progress, evaluation: Evaluation) -> None:
+        """After every evaluation."""
+
+    def on_checkpoint(self, checkpoint: Checkpoint, *, is_best: bool, exact: bool) -> None:
+        """When the run can be left. ``exact`` is False where a host simulator was interrupted between two
+        checkpoints: the policy can be used, but going on must begin from the checkpoint before."""
+
+def train(
+    learner: AbstractLearner,
+    env: Envs | None = None,
+    demos: Demonstrations | None = None,
+    *,
+    total_steps: int,
+    seed: int = 0,
+    spec: Spec | None = None,
+    eval_env: Envs | None = None,
+    eval_every: int = 0,
+    eval_episodes: int = 10,
+    watchers: Sequence["Watcher"] = (),
+    resume: Checkpoint | None = None,
+) -> Run:
+    """Train a learner until ``total_steps`` environment steps (expert steps, where no environment is used).
+
+    Imitation learners need ``demos``; learners that act need ``env``, the others at least a ``spec``. An
+    evaluation with the mean action, and a checkpoint, follow every ``eval_every`` steps where there is an
+    ``eval_env``, and the end. Ctrl-C ends the run after the iteration it falls into.
+
+    At every checkpoint host environments are begun afresh from (seed, step), because a simulator
+    cannot be put back to where it was; so a resumed run meets what an uninterrupted one met.
+    """
+    acts = learner.num_steps > 0
+    if acts and env is None:
+        raise RequestError(f"{type(learner).__name__} learns by acting: give it an environment.")
+    spec = spec or (env.spec if env is not None else None)
+    if spec is None:
+        raise RequestError("Give an environment or a spec, so that the networks can be built.")
+    learner = _resolved(learner, demos)
+    expert = _expert_data(learner, demos, spec, seed)
+    num_envs = env.num_envs if acts and env is not None else 0
+    steps_per_update = learner.steps_per_update(num_envs)
+
+    root = jax.random.key(seed)
+    if resume is None:
+        init_key, reset_key = jax.random.split(root)
+        state = jax.jit(lambda key: learner.init(spec, key=key))(init_key)
+        progress = Progress(running_return=[0.0] * num_envs, running_length=[0] * num_envs)
+        carry = env.reset(key=reset_key) if isinstance(env, NativeEnvs) and acts else None
+    else:
+        state, carry, progress = resume.state, resume.carry, dataclasses.replace(resume.progress)
+    if acts and not isinstance(env, NativeEnvs):
+        carry = _begin_afresh(env, seed, progress)
+    iterate = _make_iterate(learner, env if acts else None, expert)
+    on_host = acts and not isinstance(env, NativeEnvs)
+
+    evaluations: list[tuple[int, Evaluation]] = []
+    first = True
+    with _interrupt_flag() as interrupted:
+        while progress.env_steps < total_steps and not _finished(learner, state):
+            started = time.perf_counter()
+            due = _checkpoint_follows(progress.env_steps, steps_per_update, total_steps, eval_every)
+            key = jax.random.fold_in(root, progress.iteration + 1)
+            state, carry, outcome, metrics = iterate(state, carry, key, due)
+            metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
+            progress.iteration += 1
+            progress.env_steps += steps_per_update
+            _refuse_nonfinite(metrics, progress.env_steps)
+            if acts:
+                metrics |= _episode_metrics(progress, *map(np.asarray, outcome))
+            if not first:
+                progress.seconds += time.perf_counter() - started
+                progress.timed_steps += steps_per_update
+            first = False
+            for watcher in watchers:
+                watcher.on_update(progress, metrics)
+            if due or _finished(learner, state):
+                is_best = True
+                if eval_env is not None:
+                    result = evaluate(eval_env, learner.policy(state), num_episodes=eval_episodes, seed=seed)
+                    evaluations.append((progress.env_steps, result))
+                    is_best = result.mean > progress.best_return
+                    progress.best_return = max(progress.best_return, result.mean)
+                    for watcher in watchers:
+                        watcher.on_evaluation(progress, result)
+                if on_host and progress.env_steps < total_steps:
+                    carry = _begin_afresh(env, seed, progress)
+                checkpoint = Checkpoint(state, None if on_host else carry, progress)
+                for watcher in watchers:
+                    watcher.on_checkpoint(checkpoint, is_best=is_best, exact=True)
+            elif interrupted:
+                checkpoint = Checkpoint(state, None if on_host else carry, progress)
+                for watcher in watchers:
+                    watcher.on_checkpoint(checkpoint, is_best=False, exact=not on_host)
+            if interrupted:
+                break
+    return Run(
+        learner,
+        state,
+        progress.env_steps,
+        progress.seconds,
+        progress.timed_steps / progress.seconds if progress.seconds else math.nan,
+        tuple(evaluations),
+        bool(interrupted),
+    )
+
+
+def _resolved(learner: AbstractLearner, demos: Demonstrations | None) -> AbstractLearner:
+    """The learner with what only the demonstrations can decide filled in."""
+    if isinstance(learner, GAIL) and learner.reward_form == "auto" and demos is not None:
+        form = "negative" if demos.ends_by_termination else "positive"
+        return dataclasses.replace(learner, reward_form=form)
+    return learner
+
+
+def _expert_data(learner: AbstractLearner, demos: Demonstrations | None, spec: Spec, seed: int) -> ExpertData | None:
+    if isinstance(learner, AbstractForwardLearner):
+        return None
+    if demos is None:
+        raise RequestError(f"{type(learner).__name__} learns from demonstrations: give it some with --demos PATH.")
+    expert = demos.expert_data(spec, learner.heldout_fraction, seed)
+    return jax.tree.map(jnp.asarray, expert)
+
+
+def _make_iterate(learner: AbstractLearner, env: Envs | None, expert: ExpertData | None) -> Callable[..., Any]:
+    """One iteration: (state, carry, key, truncate) -> (state, carry, (reward, terminated, truncated), metrics)."""
+
+    def update(state: Any, rollout: Transition | None, expert: ExpertData | None, key: Any) -> tuple[Any, Metrics]:
+        if isinstance(learner, AbstractForwardLearner):
+            assert rollout is not None
+            new, metrics = learner.update(state, rollout, rollout.reward, key=key)
+        else:
+            assert expert is not None
+            new, metrics = learner.update(state, rollout, expert, key=key)
+        # Of the same types as before, weak ones included: otherwise the second iteration compiles again.
+        return jax.tree.map(lambda n, o: jax.lax.convert_element_type(n, o.dtype), new, state), metrics
+
+    if isinstance(env, NativeEnvs):
+
+        @jax.jit
+        def iterate_native(state, carry, key, expert):
+            collect_key, update_key = jax.random.split(key)
+            policy = learner.policy(state)
+            carry, rollout = collect(env, carry, policy, key=collect_key, num_steps=learner.num_steps)
+            state, metrics = update(state, rollout, expert, update_key)
+            return state, carry, (rollout.reward, rollout.terminated, rollout.truncated), metrics
+
+        return lambda state, carry, key, truncate: iterate_native(state, carry, key, expert)
+
+    jitted_update = jax.jit(update)
+    policy_of = jax.jit(learner.policy)
+
+    def iterate_host(state, carry, key, truncate):
+        collect_key, update_key = jax.random.split(key)
+        if env is None:
+            state, metrics = jitted_update(state, None, expert, update_key)
+            return state, None, None, metrics
+        carry, rollout = collect(env, carry, policy_of(state), key=collect_key, num_steps=learner.num_steps)
+        if truncate:
+            # The simulators are begun afresh after this rollout: their open episodes end here.
+            rollout.truncated[-1] |= ~rollout.terminated[-1]
+        state, metrics = jitted_update(state, rollout, expert, update_key)
+        return state, carry, (rollout.reward, rollout.terminated, rollout.truncated), metrics
+
+    return iterate_host
+
+
+def _checkpoint_follows(env_steps: int, steps_per_update: int, total_steps: int, eval_every: int) -> bool:
+    """Whether the iteration that begins at ``env_steps`` ends with a checkpoint."""
+    after = env_steps + steps_per_update
+    return after >= total_steps or (eval_every > 0 and after // eval_every > env_steps // eval_every)
+
+
+def _host_seed(seed: int, env_steps: int) -> int:
+    """A host simulator's seed, from the run's and the step it begins at."""
+    return int(np.random.SeedSequence((seed, env_steps)).generate_state(1)[0])
+
+
+def _begin_afresh(env: HostEnvs, seed: int, progress: Progress) -> np.ndarray:
+    progress.running_return, progress.running_length = [0.0] * env.num_envs, [0] * env.num_envs
+    return env.reset(_host_seed(seed, progress.env_steps))
+
+
+def _finished(learner: AbstractLearner, state: Any) -> bool:
+    return not isinstance(learner, AbstractForwardLearner) and learner.finished(state)
+
+
+def _episode_metrics(
+    progress: Progress, reward: np.ndarray, terminated: np.ndarray, truncated: np.ndarray
+) -> dict[str, float]:
+    """Mean return and length of the episodes that ended in a rollout ``[time, env]``; nan where none did."""
+    running_return, running_length = np.array(progress.running_return), np.array(progress.running_length)
+    returns: list[float] = []
+    lengths: list[int] = []
+    for reward_row, ended in zip(reward, terminated | truncated, strict=True):
+        running_return += reward_row
+        running_length += 1
+        returns.extend(running_return[ended])
+        lengths.extend(running_length[ended])
+        running_return[ended], running_length[ended] = 0, 0
+    progress.running_return, progress.running_length = running_return.tolist(), running_length.tolist()
+    if not returns:
+        return {"episode/return": math.nan, "episode/length": math.nan}
+    return {"episode/return": float(np.mean(returns)), "episode/length": float(np.mean(lengths))}
+
+
+def _refuse_nonfinite(metrics: dict[str, float], env_steps: int) -> None:
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise FloatingPointError(f"{name} is {value} after {env_steps} steps: try a lower learning rate.")
+
+
+@contextmanager
+def _interrupt_flag() -> Iterator[list[bool]]:
+    """A list that stops being empty at the first Ctrl-C; the second one raises as usual."""
+    flag: list[bool] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+    usual = signal.getsignal(signal.SIGINT)
+
+    def note(signum: int, frame: Any) -> None:
+        flag.append(True)
+        signal.signal(signal.SIGINT, usual)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGINT, usual)

@@ -1,0 +1,40 @@
+"""How the tests run: on the CPU, strict about shapes, and leaving nothing outside pytest's own folders."""
+
+import os
+from pathlib import Path
+
+# JAX reads its environment when it is first imported, and so do the programs that tests start.
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+os.environ["MPLBACKEND"] = "agg"
+os.environ["PYGAME_HIDE_SUPPORT_PROMPT"] = "1"
+os.environ["SDL_VIDEODRIVER"] = "dummy"
+# Compiled programs of earlier runs are kept beside pytest's own cache, one folder a worker: two never write one file.
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parent.parent / ".pytest_cache" / "jax" / _WORKER)
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def repository() -> Path:
+    """The folder that holds the repository."""
+    return REPOSITORY
+
+
+@pytest.fixture
+def key() -> jax.Array:
+    """Randomness that is the same in every run."""
+    return jax.random.key(0)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Host randomness that is the same in every run."""
+    return np.random.default_rng(0)
