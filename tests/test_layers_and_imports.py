@@ -29,7 +29,29 @@ OPTIONAL = (
     "torch",
     "wandb",
 )
-PUBLIC_NAMES: set[str] = set()  # TODO(lead)
+PUBLIC_NAMES = {
+    "BC",
+    "GAIL",
+    "PPO",
+    "TRPO",
+    "AbstractNativeEnv",
+    "Demonstrations",
+    "Episode",
+    "Evaluation",
+    "RequestError",
+    "Run",
+    "Spec",
+    "Transition",
+    "collect",
+    "evaluate",
+    "load",
+    "load_policy",
+    "make",
+    "record",
+    "regularizers",
+    "save",
+    "train",
+}
 
 PICKLING = {"_pickle", "cPickle", "cloudpickle", "dill", "joblib", "jsonpickle", "marshal", "pickle", "shelve"}
 # Folders at the root of one machine, which no text that others read may name.

@@ -178,7 +178,9 @@ def test_content_hash_follows_the_numbers_and_not_how_they_are_stored():
 
 
 def test_ends_by_termination_asks_the_majority():
-    assert demos_of(box_episode(2, terminated=True), box_episode(2, terminated=True), box_episode(2)).ends_by_termination
+    assert demos_of(
+        box_episode(2, terminated=True), box_episode(2, terminated=True), box_episode(2)
+    ).ends_by_termination
     assert not demos_of(box_episode(2, terminated=True), box_episode(2)).ends_by_termination
 
 

@@ -64,7 +64,7 @@ def refused(path: Path, match: str) -> None:
     ("field", "value", "match"),
     [
         ("observations", put(GOOD["observations"], (4, 1), np.nan), r"episode 1, step 1: observations\[1\] is nan"),
-        ("final_observations", put(GOOD["final_observations"], (0, 0), np.inf), r"episode 0, step 3: observations\[0\] is inf"),
+        ("final_observations", np.full((2, 2), np.inf), r"episode 0, step 3: observations\[0\] is inf"),
         ("actions", put(GOOD["actions"], (2, 0), -np.inf), r"episode 0, step 2: actions\[0\] is -inf"),
         ("rewards", put(GOOD["rewards"], 3, np.nan), "episode 1, step 0: rewards is nan"),
         ("observations", np.zeros((5, 2, 2, 2)), "final_observations have shape"),
@@ -205,7 +205,9 @@ def test_a_wrong_imitation_folder_is_refused(tmp_path, changes, match):
     refused(write_huggingface(tmp_path / "a", huggingface_table(**changes)), match)
 
 
-@pytest.mark.parametrize("state", [{}, [], {"_data_files": []}, {"_data_files": [{"filename": "../other.arrow"}]}, {"_data_files": [3]}])
+@pytest.mark.parametrize(
+    "state", [{}, [], {"_data_files": []}, {"_data_files": [{"filename": "../other.arrow"}]}, {"_data_files": [3]}]
+)
 def test_a_dataset_folder_leads_to_no_file_outside_it(tmp_path, state):
     folder = write_huggingface(tmp_path / "a", huggingface_table())
     shutil.copy(folder / "data.arrow", tmp_path / "other.arrow")
@@ -388,8 +390,8 @@ def loads_or_refuses(path: Path) -> None:
     """Anything else is an error of the test."""
     try:
         demos = load(path)
-    except RequestError as error:
-        assert "\n" not in str(error)
+    except RequestError:
+        return
     else:
         demos.check()
         assert np.all(np.isfinite([demos.expert_return, *demos.returns]))

@@ -104,7 +104,6 @@ def test_arrays_that_lie_plainly_on_disk_stay_there(name):
 
 def test_the_environment_is_read_where_it_is_said():
     assert load(FIXTURES / "minari/toy/box-hdf5-v0").env_id == "Toy-v0"
-    assert load(FIXTURES / "robomimic/toy.hdf5").env_id == "Toy"
     assert load(FIXTURES / "imitation/box").env_id is None
 
 

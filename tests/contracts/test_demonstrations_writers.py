@@ -18,9 +18,7 @@ EXPERT = runpy.run_path(str(Path(__file__).parent.parent / "fixtures" / "expert.
 
 def toy(*, discrete: bool = False, final: bool = True) -> Demonstrations:
     episodes = [
-        Episode(
-            e["obs"] if final else e["obs"][:-1], e["actions"], e["rewards"], e["terminated"], len(e["rewards"])
-        )
+        Episode(e["obs"] if final else e["obs"][:-1], e["actions"], e["rewards"], e["terminated"], len(e["rewards"]))
         for e in EXPERT(discrete)
     ]
     return Demonstrations(tuple(episodes), source="toy", env_id="CartPole-v1", expert_return=0.0)
@@ -105,7 +103,9 @@ def test_spaces_that_the_source_told_are_passed_on(tmp_path):
     assert json.loads(again["action_space"]) == bounds
 
 
-@pytest.mark.parametrize("told", [3, {"type": "Box"}, {"type": "Box", "shape": [2]}, {"type": "Box", "shape": [9], "low": 0, "high": 1}])
+@pytest.mark.parametrize(
+    "told", [3, {"type": "Box"}, {"type": "Box", "shape": [2]}, {"type": "Box", "shape": [9], "low": 0, "high": 1}]
+)
 def test_spaces_that_make_no_sense_are_not_passed_on(tmp_path, told):
     save(dataclasses.replace(toy(), metadata={"action_space": told}), tmp_path / "a")
     space = json.loads(json.loads((tmp_path / "a/data/metadata.json").read_text())["action_space"])

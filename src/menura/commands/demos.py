@@ -200,8 +200,7 @@ def generate(arguments: GenerateArguments) -> None:
     try:
         demos = record(env, expert, arguments.episodes, arguments.seed, not arguments.stochastic)
     finally:
-        if hasattr(env, "close"):
-            env.close()
+        _close(env)
     save(demos, arguments.output, arguments.format, overwrite=arguments.overwrite)
     _report(demos, arguments.output, arguments.json)
 
@@ -257,7 +256,10 @@ def _page(demos: "Demonstrations") -> str:
     s = summary(demos)
     rows = [
         ("environment", s["env"] or "not said"),
-        ("return", f"{s['mean_return']:.1f} ± {s['std_return']:.1f}, from {s['min_return']:.1f} to {s['max_return']:.1f}"),
+        (
+            "return",
+            f"{s['mean_return']:.1f} ± {s['std_return']:.1f}, from {s['min_return']:.1f} to {s['max_return']:.1f}",
+        ),
         ("length", f"{s['mean_length']:.1f} steps, from {s['min_length']} to {s['max_length']}"),
         ("endings", f"{s['terminated']} by the environment, {s['truncated']} by the clock or the recording"),
         ("observations", _shape_in_words(s["observations"])),
@@ -281,7 +283,8 @@ def _counts(demos: "Demonstrations") -> str:
 
 
 def _without_successor(count: int) -> str:
-    return f"{count:,} last step{'s' if count > 1 else ''} of truncated episodes {'are' if count > 1 else 'is'} without a successor"
+    steps = "last step" if count == 1 else "last steps"
+    return f"{count:,} {steps} of truncated episodes left out, because what followed was not recorded"
 
 
 def _shape_in_words(field: dict[str, Any]) -> str:
@@ -312,14 +315,20 @@ def _spec(env_id: str, env_kwargs: tuple[str, ...]) -> Any:
     from menura.environments.registry import make
 
     env = make(env_id, env_kwargs=_pairs(env_kwargs))
+    _close(env)
+    return env.spec
+
+
+def _close(env: Any) -> None:
+    """Free simulators; JAX environments have nothing to free."""
     if hasattr(env, "close"):
         env.close()
-    return env.spec
 
 
 def _expert(arguments: GenerateArguments) -> tuple[Any, str, Any, dict[str, Any]]:
     """The expert, and the environment's id, backend and settings."""
-    if (arguments.run is None) == (arguments.predict is None):
+    run: Any = arguments.run
+    if (run is None) == (arguments.predict is None):
         raise RequestError("Name one expert: a run folder, or --predict module:object with --env.")
     given = _pairs(arguments.env_kwargs)
     if arguments.predict is not None:
@@ -328,10 +337,10 @@ def _expert(arguments: GenerateArguments) -> tuple[Any, str, Any, dict[str, Any]
         return _imported(arguments.predict), arguments.env, arguments.backend or "auto", given
     from menura.run.artifacts import load_policy
 
-    policy, config = load_policy(arguments.run, checkpoint=arguments.checkpoint)
+    policy, config = load_policy(run, checkpoint=arguments.checkpoint)
     env_id = arguments.env or config.get("env")
     if env_id is None:
-        raise RequestError(f"{arguments.run} was trained without an environment; name one with --env.")
+        raise RequestError(f"{run} was trained without an environment; name one with --env.")
     backend = arguments.backend or ("auto" if arguments.env else config.get("backend") or "auto")
     return policy, env_id, backend, given or (config.get("env_kwargs") or {} if env_id == config.get("env") else {})
 

@@ -36,7 +36,8 @@ def check_obs_shape(obs: np.ndarray, *, where: str) -> None:
     """Refuse images and empty observations: a row must be a vector or an integer."""
     if obs.ndim > 2:
         raise RequestError(
-            f"{where}: observations have shape {obs.shape[1:]}; only vectors and integers can be learned from, not images."
+            f"{where}: observations have shape {obs.shape[1:]}; "
+            "only vectors and integers can be learned from, not images."
         )
     if obs.ndim == 2 and obs.shape[1] == 0:
         raise RequestError(f"{where}: observations have no components; store at least one number a step.")
@@ -48,7 +49,8 @@ def check_obs_fit(obs: np.ndarray, spec: Spec, *, where: str) -> None:
         wrong = np.flatnonzero((obs < 0) | (obs >= spec.obs_size))
         if len(wrong):
             raise RequestError(
-                f"{where}, step {wrong[0]}: observations is {obs.reshape(-1)[wrong[0]]}, outside 0 … {spec.obs_size - 1}; "
+                f"{where}, step {wrong[0]}: observations is {obs.reshape(-1)[wrong[0]]}, outside 0 … "
+                f"{spec.obs_size - 1}; "
                 "were these recorded in this environment?"
             )
         return

@@ -117,7 +117,9 @@ class Demonstrations:
     def take(self, num_episodes: int) -> "Demonstrations":
         """The first ``num_episodes`` of them."""
         if not 1 <= num_episodes <= len(self):
-            raise RequestError(f"{self._name} has {len(self)} episodes, so num_demos = {num_episodes} must lie in 1 … {len(self)}.")
+            raise RequestError(
+                f"{self._name} has {len(self)} episodes, so num_demos = {num_episodes} must lie in 1 … {len(self)}."
+            )
         return self.select(range(num_episodes))
 
     def select(self, indices: Iterable[int]) -> "Demonstrations":
@@ -139,10 +141,14 @@ class Demonstrations:
         kept = tuple(chosen._kept(i)[offset::every] for i, offset in enumerate(offsets))
         thinned = replace(chosen, kept=kept)
         if thinned.num_transitions == 0:
-            raise RequestError(f"subsample = {every} leaves no step of {self._name}; its longest episode has {chosen.lengths.max()}.")
+            raise RequestError(
+                f"subsample = {every} leaves no step of {self._name}; its longest episode has {chosen.lengths.max()}."
+            )
         return thinned
 
-    def split(self, fraction: float, seed: int = 0, *, whole_episodes: bool = False) -> tuple["Demonstrations", "Demonstrations"]:
+    def split(
+        self, fraction: float, seed: int = 0, *, whole_episodes: bool = False
+    ) -> tuple["Demonstrations", "Demonstrations"]:
         """Two parts: the rest, and about ``fraction`` of the episodes, chosen at random.
 
         With fewer than five episodes, whole ones are too few: then one run of neighbouring kept steps
@@ -158,7 +164,9 @@ class Demonstrations:
         if whole_episodes or len(self) >= FEW_EPISODES:
             num_heldout = min(max(1, round(fraction * len(self))), len(self) - 1)
             order = rng.permutation(len(self))
-            return self.select(np.sort(order[num_heldout:]).tolist()), self.select(np.sort(order[:num_heldout]).tolist())
+            return self.select(np.sort(order[num_heldout:]).tolist()), self.select(
+                np.sort(order[:num_heldout]).tolist()
+            )
         return self._split_steps(fraction, rng)
 
     def flatten(self, spec: Spec) -> Transition:
@@ -179,7 +187,7 @@ class Demonstrations:
         return ExpertData(train.flatten(spec), heldout.flatten(spec))
 
     def shuffle_actions(self, seed: int = 0) -> "Demonstrations":
-        """A control: the same states with the kept actions dealt out at random, so that nothing can be learned of them."""
+        """A control from which nothing can be learned: the same states, with the kept actions dealt out at random."""
         kept = [self._kept(i) for i in range(len(self))]
         actions = [self._actions(i) for i in range(len(self))]
         pool = np.concatenate([a[k] for a, k in zip(actions, kept, strict=True)])
@@ -230,7 +238,9 @@ class Demonstrations:
                 raise RequestError(f"{where}: {name} are in some episodes and not in others; give all or none.")
             if array is None:
                 continue
-            checks.check_length(array, (steps, steps + 1) if name == "observations" else (steps,), where=where, field=name)
+            checks.check_length(
+                array, (steps, steps + 1) if name == "observations" else (steps,), where=where, field=name
+            )
             if array.shape[1:] != first_fields[name].shape[1:]:
                 raise RequestError(
                     f"{where}: {name} have shape {array.shape[1:]}, and {first_fields[name].shape[1:]} in episode 0; "
@@ -250,7 +260,9 @@ class Demonstrations:
         total = sum(len(k) for k in usable)
         num_heldout = min(max(1, round(fraction * total)), total - 1)
         if num_heldout < 1:
-            raise RequestError(f"{self._name} keeps {total} steps, too few to hold any out; set the held-out fraction to 0.")
+            raise RequestError(
+                f"{self._name} keeps {total} steps, too few to hold any out; set the held-out fraction to 0."
+            )
         start = int(rng.integers(0, total - num_heldout + 1))
         train, heldout, passed = [], [], 0
         for k in usable:

@@ -53,14 +53,20 @@ def record(
                 finished[i].append(recordings[i].episode(bool(step.terminated[i])))
                 recordings[i] = _Recording(step.obs[i])
             elif len(recordings[i].actions) >= LONGEST_EPISODE:
-                raise RequestError(f"An episode of {env.id} has not ended after {LONGEST_EPISODE} steps; give it a time limit.")
+                raise RequestError(
+                    f"An episode of {env.id} has not ended after {LONGEST_EPISODE} steps; give it a time limit."
+                )
         obs = step.obs
         index += 1
     rounds = range(max(shares))
     episodes = tuple(done[r] for r in rounds for done in finished if r < len(done))
     mean = float(np.mean([episode.total_reward for episode in episodes]))
     return Demonstrations(
-        episodes, source=f"{env.id}, recorded", env_id=env.id, expert_return=mean, metadata=_metadata(env.spec, seed, deterministic)
+        episodes,
+        source=f"{env.id}, recorded",
+        env_id=env.id,
+        expert_return=mean,
+        metadata=_metadata(env.spec, seed, deterministic),
     )
 
 
@@ -115,11 +121,16 @@ def _chooser(policy: Any, seed: int, deterministic: bool) -> Callable[[np.ndarra
         return lambda obs, index: np.asarray(_act(policy, obs, key, index, deterministic))
     if callable(getattr(policy, "predict", None)):
         return lambda obs, index: np.asarray(policy.predict(obs, deterministic=deterministic)[0])
-    raise RequestError(f"{type(policy).__name__} is neither a policy nor has a method predict(obs, deterministic=…) to ask for actions.")
+    raise RequestError(
+        f"{type(policy).__name__} is neither a policy nor has a method predict(obs, deterministic=…) to ask for "
+        "actions."
+    )
 
 
 @partial(jax.jit, static_argnames="deterministic")
-def _act(policy: AbstractPolicy, obs: Float[Array, "env obs"], key: PRNGKeyArray, index: Any, deterministic: bool) -> Array:
+def _act(
+    policy: AbstractPolicy, obs: Float[Array, "env obs"], key: PRNGKeyArray, index: Any, deterministic: bool
+) -> Array:
     if deterministic:
         return jax.vmap(policy)(obs)
     keys = jax.random.split(jax.random.fold_in(key, index), obs.shape[0])
@@ -130,10 +141,15 @@ def _carried_out(action: np.ndarray, spec: Spec) -> np.ndarray:
     """The actions as the environment will take them; refuses those it does not have."""
     if isinstance(spec.actions, BoxActions):
         if action.ndim != 2 or action.shape[1] != spec.actions.size:
-            raise RequestError(f"The expert gave actions of shape {action.shape[1:]}; the environment takes {spec.actions.size} numbers.")
+            raise RequestError(
+                f"The expert gave actions of shape {action.shape[1:]}; "
+                f"the environment takes {spec.actions.size} numbers."
+            )
         return np.clip(action, spec.actions.low, spec.actions.high).astype(np.float32)
     if action.ndim != 1 or np.any((action < 0) | (action >= spec.actions.num_actions)):
-        raise RequestError(f"The expert's actions are not numbers from 0 to {spec.actions.num_actions - 1}, one a copy.")
+        raise RequestError(
+            f"The expert's actions are not numbers from 0 to {spec.actions.num_actions - 1}, one a copy."
+        )
     return action.astype(np.int32)
 
 

@@ -21,7 +21,9 @@ MINARI_VERSION = "0.5.4"
 """The version of Minari whose layout is written."""
 
 
-def save(demos: Demonstrations, path: str | os.PathLike, format: Format | None = None, *, overwrite: bool = False) -> None:
+def save(
+    demos: Demonstrations, path: str | os.PathLike, format: Format | None = None, *, overwrite: bool = False
+) -> None:
     """Write all episodes, whole, as an npz of episodes or as a Minari dataset folder.
 
     Without ``format``, a path that ends in ``.npz`` is the former and any other the latter. It is written
@@ -32,7 +34,10 @@ def save(demos: Demonstrations, path: str | os.PathLike, format: Format | None =
     if format is None:
         format = "npz" if target.suffix == ".npz" else "minari"
     if demos.kept is not None:
-        raise RequestError(f"Only some steps of {demos.source or 'the demonstrations'} are kept; save them whole, and subsample when training.")
+        raise RequestError(
+            f"Only some steps of {demos.source or 'the demonstrations'} are kept; "
+            "save them whole, and subsample when training."
+        )
     demos.check()
     _refuse_existing(target, overwrite)
     with _moved_into_place(target) as beside:
@@ -49,7 +54,9 @@ def _refuse_existing(target: Path, overwrite: bool) -> None:
     if not overwrite:
         raise RequestError(f"{target} exists already; choose another place, remove it, or allow overwriting.")
     if target.is_dir() and not (target / "data" / "metadata.json").is_file():
-        raise RequestError(f"{target} is a folder of something other than demonstrations and is not overwritten; choose another place.")
+        raise RequestError(
+            f"{target} is a folder of something other than demonstrations and is not overwritten; choose another place."
+        )
 
 
 @contextlib.contextmanager
@@ -82,21 +89,26 @@ def _write_npz(demos: Demonstrations, path: Path) -> None:
         "observations": np.concatenate([e.obs[: e.num_steps] for e in episodes]),
         "episode_lengths": demos.lengths,
         "terminated": np.array([e.terminated for e in episodes]),
-        "meta": np.array(json.dumps({**demos.metadata, **({"env": demos.env_id} if demos.env_id else {})}, default=str)),
+        "meta": np.array(
+            json.dumps({**demos.metadata, **({"env": demos.env_id} if demos.env_id else {})}, default=str)
+        ),
     }
-    if episodes[0].actions is not None:
-        arrays["actions"] = np.concatenate([e.actions for e in episodes])
-    if episodes[0].rewards is not None:
-        arrays["rewards"] = np.concatenate([e.rewards for e in episodes])
+    for name in ("actions", "rewards"):
+        # The check before has made sure that all episodes have them, or none.
+        if parts := [part for e in episodes if (part := getattr(e, name)) is not None]:
+            arrays[name] = np.concatenate(parts)
     if all(e.has_final_obs for e in episodes):
         arrays["final_observations"] = np.stack([e.obs[-1] for e in episodes])
     with path.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
 
 
 def _write_minari(demos: Demonstrations, folder: Path, dataset_id: str) -> None:
-    if demos.episodes[0].actions is None or demos.episodes[0].rewards is None:
-        raise RequestError("Minari needs actions and rewards, and these demonstrations lack one of them; save them as .npz.")
+    actions = [e.actions for e in demos.episodes if e.actions is not None]
+    if not actions or demos.episodes[0].rewards is None:
+        raise RequestError(
+            "Minari needs actions and rewards, and these demonstrations lack one of them; save them as .npz."
+        )
     try:
         import h5py
     except ImportError as error:
@@ -108,7 +120,11 @@ def _write_minari(demos: Demonstrations, folder: Path, dataset_id: str) -> None:
         for index, episode in enumerate(demos.episodes):
             total_steps += _write_minari_episode(file.create_group(f"episode_{index}"), index, episode)
     size = (data / "main_data.hdf5").stat().st_size / 1e6
-    carried = {k: v for k, v in demos.metadata.items() if k in ("algorithm_name", "description", "author", "code_permalink", "env_spec")}
+    carried = {
+        k: v
+        for k, v in demos.metadata.items()
+        if k in ("algorithm_name", "description", "author", "code_permalink", "env_spec")
+    }
     metadata = {
         **carried,
         "total_episodes": len(demos),
@@ -116,7 +132,7 @@ def _write_minari(demos: Demonstrations, folder: Path, dataset_id: str) -> None:
         "data_format": "hdf5",
         "jpeg_encoding": False,
         "observation_space": json.dumps(_space(demos, "observation_space", [e.obs for e in demos.episodes])),
-        "action_space": json.dumps(_space(demos, "action_space", [e.actions for e in demos.episodes])),
+        "action_space": json.dumps(_space(demos, "action_space", actions)),
         "dataset_id": dataset_id,
         "minari_version": MINARI_VERSION,
         "dataset_size": round(size, 1),
@@ -133,8 +149,12 @@ def _write_minari_episode(group: Any, index: int, episode: Episode) -> int:
     """
     steps = episode.num_transitions
     if steps < 1:
-        raise RequestError(f"Episode {index} has a single step and no successor, which Minari cannot hold; save as .npz.")
+        raise RequestError(
+            f"Episode {index} has a single step and no successor, which Minari cannot hold; save as .npz."
+        )
     obs = episode.obs if len(episode.obs) > steps else np.concatenate([episode.obs, episode.obs[-1:]])
+    assert episode.actions is not None  # _write_minari has seen to both
+    assert episode.rewards is not None
     rewards = np.asarray(episode.rewards[:steps], np.float64)
     ending = np.arange(steps) == steps - 1
     # Neither chunked nor compressed, so that a reader can map the arrays instead of reading them.
@@ -162,7 +182,9 @@ def _space(demos: Demonstrations, name: str, arrays: list[np.ndarray]) -> dict[s
     space = {"type": "Box", "dtype": str(first.dtype), "shape": shape}
     if isinstance(told, dict) and told.get("type") == "Box" and told.get("shape") == shape and _are_bounds(told, shape):
         return {**space, "low": told["low"], "high": told["high"]}
-    low, high = (np.iinfo(first.dtype).min, np.iinfo(first.dtype).max) if first.dtype.kind in "iu" else (-np.inf, np.inf)
+    low, high = (
+        (np.iinfo(first.dtype).min, np.iinfo(first.dtype).max) if first.dtype.kind in "iu" else (-np.inf, np.inf)
+    )
     return {**space, "low": np.full(shape, low).tolist(), "high": np.full(shape, high).tolist()}
 
 

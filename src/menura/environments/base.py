@@ -7,7 +7,7 @@ last one ends, and both report the true successor.
 """
 
 import abc
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -111,6 +111,7 @@ class NativeEnvs(eqx.Module):
         return carry, Step(next_obs, reward, terminated, truncated, obs)
 
 
+@runtime_checkable
 class HostEnvs(Protocol):
     """A batch of simulators on the host. Observations are float32, ``(env, obs)``."""
 

@@ -1,10 +1,8 @@
 """``collect``: let a policy act in a batch of environments, and keep what happened."""
 
-from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 

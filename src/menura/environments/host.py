@@ -113,7 +113,7 @@ class GymnasiumEnvs:
             encode_obs(np.stack(next_obs), self._obs_space),
             reward,
             terminated,
-            truncated,
+            truncated & ~terminated,
             encode_obs(np.stack(obs), self._obs_space),
         )
 
@@ -189,7 +189,7 @@ class EnvPoolEnvs:
             raise RequestError(f"EnvPool cannot make {env_id} so: {error}. Try --backend gymnasium.") from error
         self._obs_space, self._action_space = spec.gymnasium_observation_space, spec.gymnasium_action_space
         self.spec = spec_of(self._obs_space, self._action_space, env_id=env_id)
-        self.max_episode_steps = int(spec.config.max_episode_steps)
+        self.max_episode_steps: int | None = int(spec.config.max_episode_steps)
 
     def reset(self, seed: int) -> np.ndarray:
         """Begin afresh from a seed, in a new pool: EnvPool cannot seed one that runs."""

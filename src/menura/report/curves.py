@@ -94,7 +94,9 @@ def _curve_caption(env: str, curves: Sequence[Curve], groups: Sequence[Group], m
     if any(curve.kind == "training" for curve in curves):
         text += "Curves without evaluations show the episodes it was trained on, with actions sampled. "
     if any(len(group.runs) > 1 for group in groups):
-        text += "Lines are means over seeds and bands their 95% confidence intervals; one seed's band is over its episodes."
+        text += (
+            "Lines are means over seeds and bands their 95% confidence intervals; one seed's band is over its episodes."
+        )
     else:
         text += "Bands are 95% confidence intervals over evaluation episodes."
     return text
@@ -263,7 +265,7 @@ def _final_curve(group: Group) -> Curve | None:
 def _evaluations(run: Run) -> Curve:
     table = run.evaluations
     if "env_steps" not in table or "mean_return" not in table:
-        return Curve(*(np.empty(0),) * 3)
+        return Curve(np.empty(0), np.empty(0), np.empty(0))
     known = ~np.isnan(table["env_steps"]) & ~np.isnan(table["mean_return"])
     # A resumed run may evaluate at one step twice: the later counts.
     reversed_steps = table["env_steps"][known][::-1]

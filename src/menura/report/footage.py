@@ -53,7 +53,8 @@ def family_of(env_id: str) -> str:
 def footage_of_episode(env_id: str, episode: Episode, *, label: str = "expert") -> Footage:
     """A demonstrated episode as it was recorded."""
     rewards = None if episode.rewards is None else np.asarray(episode.rewards)
-    return Footage(label, np.asarray(episode.obs), rewards, episode.num_steps, _STEPS_PER_SECOND.get(family_of(env_id), 30.0))
+    pace = _STEPS_PER_SECOND.get(family_of(env_id), 30.0)
+    return Footage(label, np.asarray(episode.obs), rewards, episode.num_steps, pace)
 
 
 def record(
@@ -92,28 +93,41 @@ def _compiled(policy: Callable[..., Any]) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _play_drawn(env_id, act, env_kwargs, backend, seed, max_steps, label) -> Footage:
-    import jax
-
     from menura.environments import NativeEnvs, make
 
     env = make(env_id, num_envs=1, backend=backend, env_kwargs=env_kwargs)
-    native = isinstance(env, NativeEnvs)
-    carry = env.reset(key=jax.random.key(seed)) if native else env.reset(seed)
-    step_native = jax.jit(lambda carry, action, key: env.step(carry, action, key=key)) if native else None
-    obs, rewards = [np.asarray(carry.obs[0] if native else carry[0])], []
+    first, advance = _native_game(env, seed) if isinstance(env, NativeEnvs) else _host_game(env, seed)
+    obs, rewards = [first], []
     for index in range(max_steps):
-        action = act(obs[-1])[None]
-        if step_native is not None:
-            carry, step = step_native(carry, action, jax.random.fold_in(jax.random.key(seed), index))
-        else:
-            step = env.step(action)
+        step = advance(act(obs[-1])[None], index)
         obs.append(np.asarray(step.next_obs[0]))
         rewards.append(float(step.reward[0]))
         if step.terminated[0] or step.truncated[0]:
             break
-    if not native:
+    if not isinstance(env, NativeEnvs):
         env.close()
-    return Footage(label, np.stack(obs), np.array(rewards), len(rewards), _STEPS_PER_SECOND.get(family_of(env_id), 30.0))
+    pace = _STEPS_PER_SECOND.get(family_of(env_id), 30.0)
+    return Footage(label, np.stack(obs), np.array(rewards), len(rewards), pace)
+
+
+def _native_game(env: Any, seed: int) -> tuple[np.ndarray, Callable[[np.ndarray, int], Any]]:
+    """The first observation of one copy, and what steps it."""
+    import jax
+
+    reset_key, step_key = jax.random.split(jax.random.key(seed))
+    carry = env.reset(key=reset_key)
+    jitted = jax.jit(lambda carry, action, key: env.step(carry, action, key=key))
+
+    def advance(action: np.ndarray, index: int) -> Any:
+        nonlocal carry
+        carry, step = jitted(carry, action, jax.random.fold_in(step_key, index))
+        return step
+
+    return np.asarray(carry.obs[0]), advance
+
+
+def _host_game(env: Any, seed: int) -> tuple[np.ndarray, Callable[[np.ndarray, int], Any]]:
+    return env.reset(seed)[0], lambda action, _index: env.step(action)
 
 
 def is_mujoco(env: Any) -> bool:
@@ -124,7 +138,7 @@ def is_mujoco(env: Any) -> bool:
 def _play_gymnasium(env_id, act, env_kwargs, seed, max_steps, label) -> Footage:
     from menura.environments.host import decode_action, encode_obs, make_gymnasium
 
-    env = make_gymnasium(env_id, env_kwargs)
+    env: Any = make_gymnasium(env_id, env_kwargs)
     mujoco = is_mujoco(env)
     if not mujoco:
         if "rgb_array" not in env.metadata.get("render_modes", ()):
@@ -154,7 +168,9 @@ def _play_gymnasium(env_id, act, env_kwargs, seed, max_steps, label) -> Footage:
     finally:
         env.close()
     qpos, qvel = (np.stack(column) for column in zip(*states, strict=True)) if mujoco else (None, None)
-    return Footage(label, np.stack(obs), np.array(rewards), len(rewards), speed, qpos, qvel, tuple(images.kept), images.every)
+    return Footage(
+        label, np.stack(obs), np.array(rewards), len(rewards), speed, qpos, qvel, tuple(images.kept), images.every
+    )
 
 
 def _state(env: Any, mujoco: bool) -> tuple[np.ndarray, np.ndarray] | None:

@@ -1,5 +1,6 @@
 """Frames of an episode: drawn from observations, from MuJoCo states, or as the environment drew itself."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -92,7 +93,7 @@ def _mujoco_frames(footage, steps, env_id, env_kwargs, size) -> list[np.ndarray]
 
 def _draw_states(model: Any, qpos: np.ndarray, qvel: np.ndarray, camera: dict[str, Any], size: int) -> list[np.ndarray]:
     """Frames from a process of their own, tried with each kind of OpenGL that works without a screen."""
-    import mujoco
+    mujoco: Any = importlib.import_module("mujoco")
 
     script = Path(__file__).with_name("mujoco_frames.py")
     with tempfile.TemporaryDirectory(prefix="menura-video-") as name:

@@ -5,16 +5,18 @@ must not take a training run down with it. The folder holds ``model.mjb``, ``cam
 settings of a free camera) and ``states.npz`` (``qpos``, ``qvel``, one row a frame); ``frames.npy`` is written there.
 """
 
+import importlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 
 def main(folder: Path) -> None:
     """Draw every state of the folder."""
-    import mujoco
+    mujoco: Any = importlib.import_module("mujoco")
 
     model = mujoco.MjModel.from_binary_path(str(folder / "model.mjb"))
     data = mujoco.MjData(model)
@@ -36,7 +38,7 @@ def main(folder: Path) -> None:
     np.save(folder / "frames.npy", frames, allow_pickle=False)
 
 
-def _camera(mujoco, model, settings):
+def _camera(mujoco: Any, model: Any, settings: dict[str, Any]) -> Any:
     track = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, "track")
     if track != -1:
         return track

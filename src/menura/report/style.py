@@ -56,7 +56,7 @@ def _png(draw: Callable[[Any, Theme], None], theme: Theme, height: float) -> byt
         from matplotlib.figure import Figure as MatplotlibFigure
     except ModuleNotFoundError as error:
         raise RequestError("Figures need matplotlib: install menura with its `viz` extra.") from error
-    with matplotlib.rc_context(_settings(theme)):
+    with matplotlib.rc_context(rc=_settings(theme)):
         # A figure of its own, and not one of pyplot's, leaves nothing behind in the process.
         figure = MatplotlibFigure(figsize=(6.4, height), dpi=170, layout="constrained")
         FigureCanvasAgg(figure)
@@ -66,7 +66,7 @@ def _png(draw: Callable[[Any, Theme], None], theme: Theme, height: float) -> byt
     return buffer.getvalue()
 
 
-def _settings(theme: Theme) -> dict[str, Any]:
+def _settings(theme: Theme) -> Any:
     return {
         "font.family": "sans-serif",
         "font.sans-serif": ["DejaVu Sans"],

@@ -79,8 +79,8 @@ def episodes_in_a_row(
     ]
     if not shown:
         return Video(title, b"", " ".join(dict.fromkeys(notes)) or "There is no episode to show.")
-    tile = _tile_size(shown[0][0], width // max(len(sides) for sides, _ in shown))
     columns = max(len(sides) for sides, _ in shown)
+    tile = _tile_size(shown[0][0], (width - _GAP * (columns - 1)) // columns)
     movie = (frame for sides, steps in shown for frame in _scene(sides, steps, tile, columns))
     try:
         mp4 = _encode(movie, (tile[0] * columns + _GAP * (columns - 1), tile[1] + _BAR))
@@ -134,7 +134,9 @@ def _scene(sides: Sequence[_Side], steps: np.ndarray, tile: tuple[int, int], col
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(size=13)
+    shade = Image.new("RGB", tile, _GROUND)
     pictures: dict[tuple[int, int], Any] = {}
+    end = int(steps[-1])
     for step in steps.tolist():
         canvas = Image.new("RGB", (tile[0] * columns + _GAP * (columns - 1), tile[1] + _BAR), _GROUND)
         draw = ImageDraw.Draw(canvas)
@@ -143,13 +145,10 @@ def _scene(sides: Sequence[_Side], steps: np.ndarray, tile: tuple[int, int], col
             own = min(step, last)
             if (column, own) not in pictures:
                 pictures[column, own] = _fitted(side.frames[own], tile)
-            over = step >= last and last < steps[-1]
+            over = step >= last and last < end
             picture = pictures[column, own]
-            canvas.paste(
-                Image.blend(picture, Image.new("RGB", tile, _GROUND), 0.45) if over else picture,
-                (tile[0] * column, _BAR),
-            )
-            _label(draw, font, side.footage, own, tile[0] * column, tile[0], over)
+            canvas.paste(Image.blend(picture, shade, 0.45) if over else picture, (left, _BAR))
+            _label(draw, font, side.footage, own, left, tile[0], over)
         yield np.asarray(canvas)
 
 
@@ -193,11 +192,26 @@ def _encode(frames: Iterator[np.ndarray], size: tuple[int, int]) -> bytes:
         ) from error
     # imageio_ffmpeg's own writer forks, which JAX's threads do not survive; a plain subprocess does not.
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24"]
-    command += ["-s", f"{size[0]}x{size[1]}", "-r", str(FPS), "-i", "-", "-an", "-c:v", "libx264", "-pix_fmt", "yuv420p"]
+    command += [
+        "-s",
+        f"{size[0]}x{size[1]}",
+        "-r",
+        str(FPS),
+        "-i",
+        "-",
+        "-an",
+        "-c:v",
+        "libx264",
+        "-pix_fmt",
+        "yuv420p",
+    ]
     command += ["-crf", "27", "-preset", "medium", "-movflags", "+faststart"]
     with tempfile.TemporaryDirectory(prefix="menura-video-") as folder:
         path, log = Path(folder) / "video.mp4", Path(folder) / "log.txt"
-        with log.open("wb") as errors, subprocess.Popen([*command, str(path)], stdin=subprocess.PIPE, stderr=errors) as ffmpeg:
+        with (
+            log.open("wb") as errors,
+            subprocess.Popen([*command, str(path)], stdin=subprocess.PIPE, stderr=errors) as ffmpeg,
+        ):
             assert ffmpeg.stdin is not None
             with contextlib.suppress(BrokenPipeError), ffmpeg.stdin as pipe:
                 for frame in frames:

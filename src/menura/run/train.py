@@ -133,7 +133,7 @@ def train(
     root = jax.random.key(seed)
     if resume is None:
         init_key, reset_key = jax.random.split(root)
-        state = jax.jit(lambda key: learner.init(spec, key=key))(init_key)
+        state = jax.jit(lambda key: _strongly_typed(learner.init(spec, key=key)))(init_key)
         progress = Progress(running_return=[0.0] * num_envs, running_length=[0] * num_envs)
         carry = env.reset(key=reset_key) if isinstance(env, NativeEnvs) and acts else None
     else:
@@ -211,6 +211,11 @@ def _expert_data(learner: AbstractLearner, demos: Demonstrations | None, spec: S
     return jax.tree.map(jnp.asarray, expert)
 
 
+def _strongly_typed(state: Any) -> Any:
+    """The state without JAX's weak types, which would make the second iteration compile again."""
+    return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), state)
+
+
 def _make_iterate(learner: AbstractLearner, env: Envs | None, expert: ExpertData | None) -> Callable[..., Any]:
     """One iteration: (state, carry, key, truncate) -> (state, carry, (reward, terminated, truncated), metrics)."""
 
@@ -221,8 +226,7 @@ def _make_iterate(learner: AbstractLearner, env: Envs | None, expert: ExpertData
         else:
             assert expert is not None
             new, metrics = learner.update(state, rollout, expert, key=key)
-        # Of the same types as before, weak ones included: otherwise the second iteration compiles again.
-        return jax.tree.map(lambda n, o: jax.lax.convert_element_type(n, o.dtype), new, state), metrics
+        return _strongly_typed(new), metrics
 
     if isinstance(env, NativeEnvs):
 

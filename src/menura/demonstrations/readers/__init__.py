@@ -60,7 +60,9 @@ def locate(path: str | os.PathLike) -> Path:
     for candidate in (as_given, root / as_given):
         if candidate.exists():
             return candidate
-    raise RequestError(f"No demonstrations at {path}: there is no such file or folder, and no Minari dataset of that name in {root}.")
+    raise RequestError(
+        f"No demonstrations at {path}: there is no such file or folder, and no Minari dataset of that name in {root}."
+    )
 
 
 def _what_it_is(path: Path) -> str:

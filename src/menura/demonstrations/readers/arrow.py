@@ -10,7 +10,7 @@ from menura.demonstrations.readers.common import need, parsing, read_only
 
 
 def open_table(path: Path, container: str, columns: list[str] | None = None) -> Any:
-    """A table from an Arrow ``stream`` or ``file`` (both memory-mapped) or from ``parquet``. Its buffers are validated."""
+    """A validated table from an Arrow ``stream`` or ``file``, both memory-mapped, or from ``parquet``."""
     pa = need("pyarrow", path)
     parquet = need("pyarrow.parquet", path)
     with parsing(path, f"an Arrow {container}" if container != "parquet" else "Parquet"):
@@ -44,7 +44,9 @@ def to_numpy(values: Any, *, where: str, field: str) -> np.ndarray:
         elif pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
             widths = np.unique(np.diff(values.offsets.to_numpy()))
             if len(widths) > 1:
-                raise RequestError(f"{where}: {field} has rows of {widths[0]} and of {widths[-1]} values; all must be alike.")
+                raise RequestError(
+                    f"{where}: {field} has rows of {widths[0]} and of {widths[-1]} values; all must be alike."
+                )
             shape.append(int(widths[0]) if len(widths) else 0)
             values = values.flatten()
         else:

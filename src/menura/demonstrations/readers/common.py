@@ -14,7 +14,8 @@ from menura.core import RequestError
 from menura.demonstrations.episodes import Episode
 
 CLOCK_NOTE = (
-    "The file does not say which episodes were cut by the clock; the {count} that reached the longest length, {limit}, are taken to be."
+    "The file does not say which episodes were cut by the clock; "
+    "the {count} that reached the longest length, {limit}, are taken to be."
 )
 
 
@@ -32,7 +33,9 @@ def parsing(path: Path, what: str) -> Iterator[None]:
     except Exception as error:
         lines = str(error).strip().splitlines()
         reason = f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
-        raise RequestError(f"{path} cannot be read as {what} ({reason}); it may be damaged, so write or copy it again.") from error
+        raise RequestError(
+            f"{path} cannot be read as {what} ({reason}); it may be damaged, so write or copy it again."
+        ) from error
 
 
 def need(package: str, path: Path) -> Any:
@@ -48,7 +51,9 @@ def read_json(path: Path) -> dict[str, Any]:
     with parsing(path, "JSON"):
         content = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
-        raise RequestError(f"{path} holds {type(content).__name__} where a JSON object belongs; write or copy it again.")
+        raise RequestError(
+            f"{path} holds {type(content).__name__} where a JSON object belongs; write or copy it again."
+        )
     return content
 
 
@@ -56,13 +61,17 @@ def split_rows(lengths: np.ndarray, total: int, *, path: Path, field: str) -> li
     """Where each episode lies in arrays of ``total`` rows; refuses lengths that do not add up."""
     lengths = np.asarray(lengths)
     if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or len(lengths) == 0:
-        raise RequestError(f"{path}: {field} must be whole numbers, one an episode; it is {lengths.dtype} of shape {lengths.shape}.")
+        raise RequestError(
+            f"{path}: {field} must be whole numbers, one an episode; it is {lengths.dtype} of shape {lengths.shape}."
+        )
     counts = [int(n) for n in lengths]
     for index, count in enumerate(counts):
         if count < 1:
             raise RequestError(f"{path}, episode {index}: {field} gives {count} steps; every episode needs at least 1.")
     if sum(counts) != total:
-        raise RequestError(f"{path}: {field} give {sum(counts)} steps in all and the arrays hold {total}; the two must agree.")
+        raise RequestError(
+            f"{path}: {field} give {sum(counts)} steps in all and the arrays hold {total}; the two must agree."
+        )
     ends = np.cumsum(counts)
     return [slice(int(end) - count, int(end)) for end, count in zip(ends, counts, strict=True)]
 
@@ -77,8 +86,14 @@ def rows_of(array: np.ndarray, *, path: Path, field: str) -> int:
 def flags(array: np.ndarray, count: int, *, path: Path, field: str) -> np.ndarray:
     """Booleans, ``count`` of them; refuses anything that is not plainly yes or no."""
     array = np.asarray(array)
-    if array.shape not in ((count,), (count, 1)) or array.dtype.kind not in "biuf" or not np.all((array == 0) | (array == 1)):
-        raise RequestError(f"{path}: {field} must be {count} values of 0 or 1; it is {array.dtype} of shape {array.shape}.")
+    if (
+        array.shape not in ((count,), (count, 1))
+        or array.dtype.kind not in "biuf"
+        or not np.all((array == 0) | (array == 1))
+    ):
+        raise RequestError(
+            f"{path}: {field} must be {count} values of 0 or 1; it is {array.dtype} of shape {array.shape}."
+        )
     return array.reshape(count).astype(bool)
 
 

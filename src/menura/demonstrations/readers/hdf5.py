@@ -1,6 +1,5 @@
 """HDF5 files, opened so that they lead to no other file; and two layouts of them: D4RL's and robomimic's."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,7 +34,9 @@ class Hdf5:
                 if not links.exists(name_bytes):
                     return None
                 if links.get_info(name_bytes).type != h5py.h5l.TYPE_HARD:
-                    raise RequestError(f"{self.path}: {name} is a link to elsewhere, which is not followed; store the data itself.")
+                    raise RequestError(
+                        f"{self.path}: {name} is a link to elsewhere, which is not followed; store the data itself."
+                    )
                 node = node[part]
             return "group" if isinstance(node, h5py.Group) else "array" if isinstance(node, h5py.Dataset) else None
 
@@ -44,11 +45,17 @@ class Hdf5:
         with parsing(self.path, "HDF5"):
             return sorted(self._root[group].keys()) if self.kind(group) == "group" else []
 
-    def attribute(self, name: str, key: str) -> Any:
-        """An attribute, or ``None``."""
+    def count(self, name: str, key: str) -> int | None:
+        """A whole number among the attributes, or ``None``.
+
+        Text is never read: HDF5's own library can crash on texts of variable length in a damaged file.
+        """
         with parsing(self.path, "HDF5"):
-            value = self._root[name].attrs.get(key)
-            return value.item() if isinstance(value, np.generic) else value
+            attributes = self._root[name].attrs
+            if key not in attributes:
+                return None
+            found = attributes.get_id(key)
+            return int(attributes[key]) if found.dtype.kind in "iu" and found.shape == () else None
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of an array, without reading it."""
@@ -58,11 +65,15 @@ class Hdf5:
     def array(self, name: str, *, where: str | None = None) -> np.ndarray:
         """An array of numbers that must be there."""
         if self.kind(name) != "array":
-            raise RequestError(f"{where or self.path}: there is no array {name.rpartition('/')[2]}; write the file again with it.")
+            raise RequestError(
+                f"{where or self.path}: there is no array {name.rpartition('/')[2]}; write the file again with it."
+            )
         with parsing(self.path, "HDF5"):
             dataset = self._root[name]
             if dataset.is_virtual or dataset.external:
-                raise RequestError(f"{self.path}: {name} lies in another file, which is not followed; store the data itself.")
+                raise RequestError(
+                    f"{self.path}: {name} lies in another file, which is not followed; store the data itself."
+                )
             if dataset.dtype.kind not in "fiub":
                 raise RequestError(f"{self.path}: {name} holds {dataset.dtype}, not numbers; store floats or integers.")
             if dataset.shape is None:
@@ -101,7 +112,8 @@ def read_d4rl(path: Path) -> Demonstrations | None:
         rewards = one_column(file.array("rewards"))
         total = rows_of(obs, path=path, field="observations")
         terminals = flags(file.array("terminals"), total, path=path, field="terminals")
-        timeouts = next_obs = None
+        timeouts: np.ndarray | None = None
+        next_obs: np.ndarray | None = None
         if file.kind("timeouts"):
             timeouts = flags(file.array("timeouts"), total, path=path, field="timeouts")
         if file.kind("next_observations"):
@@ -110,9 +122,13 @@ def read_d4rl(path: Path) -> Demonstrations | None:
         raise RequestError(f"{path} holds no steps; give it at least one episode.")
     for field, array in (("actions", actions), ("rewards", rewards), ("next_observations", next_obs)):
         if array is not None and (array.ndim == 0 or len(array) != total):
-            raise RequestError(f"{path}: {field} have shape {array.shape} and there are {total} observations; both need as many rows.")
+            raise RequestError(
+                f"{path}: {field} have shape {array.shape} and there are {total} observations; both need as many rows."
+            )
     if next_obs is not None and next_obs.shape != obs.shape:
-        raise RequestError(f"{path}: next_observations have shape {next_obs.shape} and observations {obs.shape}; they must be alike.")
+        raise RequestError(
+            f"{path}: next_observations have shape {next_obs.shape} and observations {obs.shape}; they must be alike."
+        )
     ended = terminals if timeouts is None else terminals | timeouts
     ends = [int(i) + 1 for i in np.flatnonzero(ended)]
     if not ends or ends[-1] != total:
@@ -148,9 +164,10 @@ def read_robomimic(path: Path) -> Demonstrations | None:
         if left_out:
             notes.append(f"Images and other arrays were left out: {', '.join(left_out)}.")
         if file.names("mask"):
-            notes.append(f"Its filter keys ({', '.join(file.names('mask'))}) are not applied: every demonstration is read.")
-        env_id = _robomimic_env(file.attribute("data", "env_args"))
-    return Demonstrations(episodes, env_id=env_id, notes=tuple(notes))
+            notes.append(
+                f"Its filter keys ({', '.join(file.names('mask'))}) are not applied: every demonstration is read."
+            )
+    return Demonstrations(episodes, notes=tuple(notes))
 
 
 def _robomimic_keys(file: Hdf5, name: str) -> tuple[list[str], list[str]]:
@@ -160,7 +177,8 @@ def _robomimic_keys(file: Hdf5, name: str) -> tuple[list[str], list[str]]:
         (keys if is_vector else left_out).append(key)
     if not keys:
         raise RequestError(
-            f"{file.path}, episode 0: obs holds no vectors; write them with robomimic's dataset_states_to_obs, or use a low_dim file."
+            f"{file.path}, episode 0: obs holds no vectors; "
+            "write them with robomimic's dataset_states_to_obs, or use a low_dim file."
         )
     return keys, left_out
 
@@ -169,7 +187,7 @@ def _robomimic_episode(file: Hdf5, name: str, keys: list[str], where: str) -> Ep
     group = f"data/{name}"
     actions = file.array(f"{group}/actions", where=where)
     steps = rows_of(actions, path=Path(where), field="actions")
-    said = file.attribute(group, "num_samples")
+    said = file.count(group, "num_samples")
     if said is not None and said != steps:
         raise RequestError(f"{where}: num_samples is {said} and actions have {steps} rows; the two must agree.")
     rewards = one_column(file.array(f"{group}/rewards", where=where)) if file.kind(f"{group}/rewards") else None
@@ -178,7 +196,9 @@ def _robomimic_episode(file: Hdf5, name: str, keys: list[str], where: str) -> Ep
     if all(file.kind(f"{group}/next_obs/{key}") for key in keys):
         next_obs = _side_by_side(file, f"{group}/next_obs", keys, where)
         if next_obs.shape != obs.shape:
-            raise RequestError(f"{where}: next_obs have shape {next_obs.shape} and obs {obs.shape}; they must be alike.")
+            raise RequestError(
+                f"{where}: next_obs have shape {next_obs.shape} and obs {obs.shape}; they must be alike."
+            )
         obs = np.concatenate([obs, next_obs[-1:]])
     return Episode(read_only(obs), actions, rewards, bool(dones[-1]) if steps else False, steps)
 
@@ -187,16 +207,10 @@ def _side_by_side(file: Hdf5, group: str, keys: list[str], where: str) -> np.nda
     arrays = [file.array(f"{group}/{key}", where=where) for key in keys]
     rows = {key: a.shape for key, a in zip(keys, arrays, strict=True)}
     if any(a.ndim != 2 or len(a) != len(arrays[0]) for a in arrays):
-        raise RequestError(f"{where}: the arrays of {group.rpartition('/')[2]} differ in rows ({rows}); each needs one a step.")
+        raise RequestError(
+            f"{where}: the arrays of {group.rpartition('/')[2]} differ in rows ({rows}); each needs one a step."
+        )
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)
-
-
-def _robomimic_env(text: Any) -> str | None:
-    try:
-        name = json.loads(text)["env_name"]
-    except (TypeError, ValueError, KeyError, RecursionError):
-        return None
-    return name if isinstance(name, str) else None
 
 
 def _is_hdf5(path: Path) -> bool:

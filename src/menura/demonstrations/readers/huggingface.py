@@ -26,7 +26,9 @@ def read(path: Path) -> Demonstrations | None:
         table = open_table(path / name, "stream")
         missing = [column for column in ("obs", "acts", "terminal") if column not in table.column_names]
         if missing:
-            raise RequestError(f"{path / name} has no {' and no '.join(missing)}; imitation saves one row a trajectory with these.")
+            raise RequestError(
+                f"{path / name} has no {' and no '.join(missing)}; imitation saves one row a trajectory with these."
+            )
         for batch in table.to_batches():
             for row in range(batch.num_rows):
                 episode, cut = _episode(batch, row, f"{path}, episode {len(episodes)}")
@@ -39,14 +41,16 @@ def read(path: Path) -> Demonstrations | None:
 
 
 def _data_files(path: Path) -> list[str]:
-    listed = read_json(path / "state.json").get("_data_files")
+    listed: Any = read_json(path / "state.json").get("_data_files")
     try:
         names = [entry["filename"] for entry in listed]
         plain = all(Path(name).name == name for name in names)
     except (TypeError, KeyError) as error:
         raise RequestError(f"{path / 'state.json'} does not list its _data_files; save the dataset again.") from error
     if not plain or not names:
-        raise RequestError(f"{path / 'state.json'}: _data_files must name files of this folder; save the dataset again.")
+        raise RequestError(
+            f"{path / 'state.json'}: _data_files must name files of this folder; save the dataset again."
+        )
     return names
 
 
@@ -57,13 +61,17 @@ def _episode(batch: Any, row: int, where: str) -> tuple[Episode, bool | None]:
     def array(field: str) -> np.ndarray:
         column = batch.column(field)
         if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)) or not column[row].is_valid:
-            raise RequestError(f"{where}: {field} is not a list with one row a step; save the dataset again with imitation.")
+            raise RequestError(
+                f"{where}: {field} is not a list with one row a step; save the dataset again with imitation."
+            )
         return to_numpy(column[row].values, where=where, field=field)
 
     actions = array("acts")
     terminal = batch.column("terminal")[row].as_py()
     if not isinstance(terminal, bool):
-        raise RequestError(f"{where}: terminal is {terminal!r}, not true or false; save the dataset again with imitation.")
+        raise RequestError(
+            f"{where}: terminal is {terminal!r}, not true or false; save the dataset again with imitation."
+        )
     rewards = array("rews") if "rews" in batch.schema.names else None
     cut = _cut_by_clock(batch.column("infos")[row]) if "infos" in batch.schema.names else None
     return Episode(array("obs"), actions, rewards, terminal and cut is not True, len(actions)), cut

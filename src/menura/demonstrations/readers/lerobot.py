@@ -22,7 +22,9 @@ def read(path: Path) -> Demonstrations | None:
     info = read_json(path / "meta" / "info.json")
     version = str(info.get("codebase_version"))
     if not version.startswith("v3"):
-        raise RequestError(f"{path} is a LeRobot dataset of version {version}; convert it to v3.0 with lerobot's own script first.")
+        raise RequestError(
+            f"{path} is a LeRobot dataset of version {version}; convert it to v3.0 with lerobot's own script first."
+        )
     keys, left_out = _observation_keys(info.get("features"), path)
     frames = _frames(path, keys)
     obs = np.concatenate([f.reshape(len(f), -1) for f in (frames[key] for key in keys)], axis=1)
@@ -51,7 +53,9 @@ def read(path: Path) -> Demonstrations | None:
 
 def _observation_keys(features: Any, path: Path) -> tuple[list[str], list[str]]:
     if not isinstance(features, dict) or not all(isinstance(f, dict) for f in features.values()):
-        raise RequestError(f"{path / 'meta' / 'info.json'}: features do not say what the columns are; write the dataset again.")
+        raise RequestError(
+            f"{path / 'meta' / 'info.json'}: features do not say what the columns are; write the dataset again."
+        )
     if "action" not in features:
         raise RequestError(f"{path} has no feature named action, so there is nothing to imitate in it.")
     keys, left_out = [], []
@@ -60,7 +64,9 @@ def _observation_keys(features: Any, path: Path) -> tuple[list[str], list[str]]:
         is_vector = kind.startswith(("float", "int", "uint")) and isinstance(shape, list) and len(shape) == 1
         (keys if is_vector else left_out).append(name)
     if not keys:
-        raise RequestError(f"{path} has no observation feature that is a vector; only those can be learned from, not images.")
+        raise RequestError(
+            f"{path} has no observation feature that is a vector; only those can be learned from, not images."
+        )
     return sorted(keys, key=lambda name: name != "observation.state"), left_out
 
 

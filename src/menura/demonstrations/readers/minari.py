@@ -19,13 +19,17 @@ _KEPT_METADATA = (
 
 def read(path: Path) -> Demonstrations | None:
     """``data/metadata.json`` beside one HDF5 file, or beside a folder of Arrow or Parquet an episode."""
-    folder = next((f for f in (path / "data", path) if (f / "metadata.json").is_file()), None) if path.is_dir() else None
+    folder = (
+        next((f for f in (path / "data", path) if (f / "metadata.json").is_file()), None) if path.is_dir() else None
+    )
     if folder is None:
         return None
     metadata = read_json(folder / "metadata.json")
     data_format, count = metadata.get("data_format", "hdf5"), metadata.get("total_episodes")
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise RequestError(f"{folder / 'metadata.json'}: total_episodes is {count!r}; a dataset needs at least one episode.")
+        raise RequestError(
+            f"{folder / 'metadata.json'}: total_episodes is {count!r}; a dataset needs at least one episode."
+        )
     obs_space = _space(metadata.get("observation_space"), "observation_space", path)
     action_space = _space(metadata.get("action_space"), "action_space", path)
     starts = (obs_space.get("start", 0), action_space.get("start", 0))
@@ -34,7 +38,9 @@ def read(path: Path) -> Demonstrations | None:
     elif data_format in ("arrow", "parquet"):
         episodes = _read_tables(folder, count, starts, data_format)
     else:
-        raise RequestError(f"{folder / 'metadata.json'}: data_format is {data_format!r}; hdf5, arrow and parquet can be read.")
+        raise RequestError(
+            f"{folder / 'metadata.json'}: data_format is {data_format!r}; hdf5, arrow and parquet can be read."
+        )
     _check_total(metadata.get("total_steps"), episodes, folder)
     kept = {key: metadata[key] for key in _KEPT_METADATA if metadata.get(key)}
     for key, space in (("observation_space", obs_space), ("action_space", action_space)):
@@ -55,7 +61,9 @@ def _read_hdf5(folder: Path, count: int, starts: tuple[int, int]) -> tuple[Episo
 def _hdf5_episode(file: Hdf5, index: int, starts: tuple[int, int], where: str) -> Episode:
     group = f"episode_{index}"
     if file.kind(group) != "group":
-        raise RequestError(f"{where} is missing from main_data.hdf5, though total_episodes counts it; copy the dataset again.")
+        raise RequestError(
+            f"{where} is missing from main_data.hdf5, though total_episodes counts it; copy the dataset again."
+        )
     columns = {name: file.array(f"{group}/{name}", where=where) for name in _COLUMNS}
     return _episode(columns, starts, where)
 
@@ -105,7 +113,9 @@ def _space(text: Any, name: str, path: Path) -> dict[str, Any]:
         shape = tuple(space.get("shape", ()))
         start = space.get("start", 0)
     except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
-        raise RequestError(f"{path}: {name} in metadata.json is not a space that Minari writes; copy the dataset again.") from error
+        raise RequestError(
+            f"{path}: {name} in metadata.json is not a space that Minari writes; copy the dataset again."
+        ) from error
     if not isinstance(start, int) or abs(start) >= 2**31:
         raise RequestError(f"{path}: {name} in metadata.json starts at {start!r}, which is no whole number of 32 bits.")
     if kind == "Discrete" or (kind == "Box" and len(shape) == 1):
@@ -117,7 +127,10 @@ def _space(text: Any, name: str, path: Path) -> dict[str, Any]:
 def _check_total(total: Any, episodes: tuple[Episode, ...], folder: Path) -> None:
     steps = sum(episode.num_steps for episode in episodes)
     if total is not None and total != steps:
-        raise RequestError(f"{folder / 'metadata.json'}: total_steps is {total!r} and the episodes hold {steps}; copy the dataset again.")
+        raise RequestError(
+            f"{folder / 'metadata.json'}: total_steps is {total!r} and the episodes hold {steps}; "
+            "copy the dataset again."
+        )
 
 
 def _env_id(metadata: dict[str, Any]) -> str | None:

@@ -11,7 +11,15 @@ import numpy as np
 
 from menura.core import RequestError
 from menura.demonstrations.episodes import Demonstrations, Episode
-from menura.demonstrations.readers.common import flags, one_column, parsing, read_only, rows_of, split_rows, without_clock
+from menura.demonstrations.readers.common import (
+    flags,
+    one_column,
+    parsing,
+    read_only,
+    rows_of,
+    split_rows,
+    without_clock,
+)
 
 _ENV_ID = re.compile(r"(?:[\w.\-]+[:/])?[\w.\-]+-v\d+")
 
@@ -32,7 +40,9 @@ def read_episodes(path: Path) -> Demonstrations | None:
         )
     arrays = _arrays(path, names)
     obs, actions, rewards = arrays["observations"], arrays.get("actions"), one_column(arrays.get("rewards"))
-    spans = split_rows(arrays["episode_lengths"], rows_of(obs, path=path, field="observations"), path=path, field="episode_lengths")
+    spans = split_rows(
+        arrays["episode_lengths"], rows_of(obs, path=path, field="observations"), path=path, field="episode_lengths"
+    )
     for field, array in (("actions", actions), ("rewards", rewards)):
         _expect_rows(array, len(obs), path, field)
     terminated = flags(arrays["terminated"], len(spans), path=path, field="terminated")
@@ -44,7 +54,8 @@ def read_episodes(path: Path) -> Demonstrations | None:
             raise RequestError(f"{path}: {field} are {array.dtype}, not numbers; store them as floats or integers.")
     if final_obs is not None and final_obs.shape[1:] != obs.shape[1:]:
         raise RequestError(
-            f"{path}: final_observations have shape {final_obs.shape[1:]} and observations {obs.shape[1:]}; they must be alike."
+            f"{path}: final_observations have shape {final_obs.shape[1:]} and observations {obs.shape[1:]}; "
+            "they must be alike."
         )
     episodes = []
     for i, span in enumerate(spans):
@@ -63,7 +74,9 @@ def read_imitation(path: Path) -> Demonstrations | None:
         return None
     missing = [name for name in ("acts", "indices", "terminal") if name not in names]
     if missing:
-        raise RequestError(f"{path} has obs but no {' and no '.join(missing)}; save it again with imitation, or as an npz of episodes.")
+        raise RequestError(
+            f"{path} has obs but no {' and no '.join(missing)}; save it again with imitation, or as an npz of episodes."
+        )
     arrays = _arrays(path, names - {"infos"})
     obs, actions, rewards = arrays["obs"], arrays["acts"], one_column(arrays.get("rews"))
     total = rows_of(actions, path=path, field="acts")
@@ -117,7 +130,8 @@ def _arrays(path: Path, names: set[str]) -> dict[str, np.ndarray]:
                 if "allow_pickle" not in str(error):
                     raise
                 raise RequestError(
-                    f"{path}: {name} holds pickled Python objects, which could run code when read; store plain numbers in it."
+                    f"{path}: {name} holds pickled Python objects, which could run code when read; "
+                    "store plain numbers in it."
                 ) from error
             if not isinstance(array, np.ndarray):
                 raise RequestError(f"{path}: {name} is not an array; an npz holds nothing else.")
@@ -128,7 +142,9 @@ def _arrays(path: Path, names: set[str]) -> dict[str, np.ndarray]:
 def _expect_rows(array: np.ndarray | None, rows: int, path: Path, field: str) -> None:
     if array is not None and (array.ndim == 0 or len(array) != rows):
         got = len(array) if array.ndim else 0
-        raise RequestError(f"{path}: {field} have {got} rows where the episode lengths ask for {rows}; the two must agree.")
+        raise RequestError(
+            f"{path}: {field} have {got} rows where the episode lengths ask for {rows}; the two must agree."
+        )
 
 
 def _episode(obs, actions, rewards, span: slice, terminated: bool) -> Episode:
