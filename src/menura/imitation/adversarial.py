@@ -117,7 +117,8 @@ class GAIL(AbstractImitationLearner):
     regularizer: AbstractRegularizer = JensenShannon()
     """The cost regulariser ψ."""
     reward_form: RewardForm = "auto"
-    """``auto`` takes ``negative`` where most expert episodes end by termination, ``positive`` elsewhere."""
+    """``auto`` takes ``negative`` where the expert's episodes end sooner than a random policy's (so that ending
+    is success), ``positive`` elsewhere."""
     learning_rate: Hyper = 1e-3
     """Adam's step size for the score."""
     num_score_steps: int = 8

@@ -152,7 +152,8 @@ def fit(
             np.asarray(start, np.float64),
             prior=prior,
             max_iterations=max_iterations,
-            tolerance=1e-13 if match == "features" else 1e-10,
+            tolerance=1e-13 if match == "features" else 1e-9,
+            hessian_every=8 if sum(len(goals) for goals in problem.members) > 8 else 1,
         )
         search.evaluations += tried
     if np.max(np.abs(search.theta), initial=0.0) > 1e6:

@@ -55,15 +55,18 @@ def maximize(
     prior: Prior,
     max_iterations: int = 200,
     tolerance: float = 1e-10,
+    hessian_every: int = 1,
 ) -> Search:
     """Find the θ where value + prior is largest.
 
     Steps that lead where the value does not exist, or that do not improve it, are halved. It stops when the
-    gradient's norm is below ``tolerance``, or when rounding hides any further improvement.
+    gradient's norm is ``tolerance`` of the value, or when rounding hides any further improvement. Where a Hessian costs
+    much more than a gradient, ``hessian_every`` so many iterations is often enough: BFGS keeps it up to date between.
     """
     exact = len(start) <= NEWTON_FEATURES
-    look = derive if exact else evaluate
-    theta, now = start, look(start)
+    theta, now = start, derive(start) if exact else evaluate(start)
+    precision = _precision(now, prior) if exact else None
+    age = 0
     evaluations, memory = 1, _Memory()
     history = [now.value]
     converged = False
@@ -71,11 +74,11 @@ def maximize(
     while iteration < max_iterations and np.max(np.abs(theta), initial=0.0) <= FAR:
         gradient = now.gradient - prior.l2 * theta
         uphill = _uphill(theta, gradient, prior.l1)
-        if np.linalg.norm(uphill) <= tolerance:
+        if np.linalg.norm(uphill) <= tolerance * max(1.0, abs(now.value)):
             converged = True
             break
         if exact:
-            step = _newton_step(theta, gradient, _precision(now, prior), prior.l1)
+            step = _newton_step(theta, gradient, precision, prior.l1)
         else:
             step = memory.direction(uphill, theta, prior.l1)
         iteration += 1
@@ -83,6 +86,9 @@ def maximize(
         expected = float(uphill @ step)
         # Near the top, rounding hides what a step gains, and the gradient alone says whether it was one.
         near = expected <= 1e-11 * max(1.0, abs(target))
+        age += 1
+        renew = exact and age >= hessian_every
+        look = derive if renew else evaluate
         size, found = 1.0, None
         for _ in range(3 if near else 50):
             trial = theta + size * step
@@ -101,8 +107,13 @@ def maximize(
         if found is None:
             converged = near
             break
+        change = gradient - (found.gradient - prior.l2 * trial)
         if not exact:
-            memory.add(trial - theta, gradient - (found.gradient - prior.l2 * trial))
+            memory.add(trial - theta, change)
+        elif renew:
+            precision, age = _precision(found, prior), 0
+        else:
+            precision = _bfgs(precision, trial - theta, change)
         theta, now = trial, found
         history.append(now.value)
     return Search(theta, now, iteration, evaluations, converged, history)
@@ -117,6 +128,14 @@ def _precision(now: Evaluation, prior: Prior) -> Float[np.ndarray, "features fea
     if np.linalg.eigvalsh(exact / np.outer(scale, scale))[0] > -1e-9:
         return exact
     return ridge + now.information
+
+
+def _bfgs(precision: np.ndarray, step: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """Minus the Hessian, brought in line with a change of gradient (Nocedal & Wright 2006, eq. 6.19)."""
+    along = precision @ step
+    if not step @ change > 1e-8 * step @ along > 0:
+        return precision
+    return precision - np.outer(along, along) / (step @ along) + np.outer(change, change) / (step @ change)
 
 
 def _uphill(theta, gradient, l1):

@@ -422,7 +422,7 @@ class GoalPlanner:
         state = self._all.state[choice]
         return self.reaches[goal][self._all.outcome[choice]] & ~np.isin(state, self.goals[goal])
 
-    def _system(self, reward: np.ndarray, potential: np.ndarray) -> tuple[np.ndarray, sp.csr_array]:
+    def _system(self, reward: np.ndarray, potential: np.ndarray) -> tuple[np.ndarray, sp.csc_array]:
         """Scaled weights of the choices, exp(r + h(s') − h(s)), and I − M of them."""
         c, size = self.choices, self.choices.num_states
         with np.errstate(over="ignore"):
@@ -431,11 +431,20 @@ class GoalPlanner:
         return weight, sp.csc_array(sp.eye_array(size, format="csr") - matrix)
 
     def _potential(self, reward: np.ndarray, goal: int) -> np.ndarray:
-        """The best path's reward to a goal, from everywhere it can be reached; 0 elsewhere."""
+        """The best path's reward to a goal; where that cannot be reached, what keeps the way there below weight 1."""
         best = best_path_values(self.choices, reward, self.goals[goal])
         if best is None:
             raise DivergenceError(self._blame(reward, goal))
-        return np.where(np.isfinite(best), best, 0.0)
+        return self._filled(best, reward)
+
+    def _filled(self, potential: np.ndarray, reward: np.ndarray) -> np.ndarray:
+        c = self.choices
+        potential = np.where(np.isfinite(potential), potential, np.inf)
+        while True:
+            ahead = np.flatnonzero(np.isinf(potential[c.outcome]) & np.isfinite(potential[c.state]))
+            if not len(ahead):
+                return np.where(np.isfinite(potential), potential, 0.0)
+            np.minimum.at(potential, c.outcome[ahead], potential[c.state[ahead]] - reward[ahead])
 
     def _solve_groups(self, reward: np.ndarray):
         """For every group: its goals, factorization, weights, potential, and scaled z of each goal in columns."""
@@ -447,7 +456,7 @@ class GoalPlanner:
             members, potential = waiting.pop(0)
             fresh = potential is None
             if potential is None:
-                potential = self._potential(reward, members[0])
+                potential = self._potential(reward, int(members[0]))
             weight, system = self._system(reward, potential)
             lu = factorize(system) if np.isfinite(weight).all() else None
             if lu is None:
@@ -456,9 +465,9 @@ class GoalPlanner:
                 z, good = self._scaled_values(lu, members, potential)
             if not good.all():
                 if not good[0] and fresh:
-                    alone = self._alone(reward, members[0], potential)
+                    alone = self._alone(reward, int(members[0]), potential)
                     if alone is None:
-                        raise DivergenceError(self._blame(reward, members[0]))
+                        raise DivergenceError(self._blame(reward, int(members[0])))
                     done.append((members[:1], potential))
                     yield alone
                     bad = members[1:][~good[1:]]
@@ -472,8 +481,8 @@ class GoalPlanner:
                 chosen = members[good]
                 z = z[:, good] if not good.all() else z
                 with np.errstate(divide="ignore"):
-                    center = np.log(z[:, 0]) + potential - self._shift(potential, chosen[0])
-                done.append((chosen, np.where(np.isfinite(center), center, 0.0)))
+                    center = np.log(z[:, 0]) + potential - self._shift(potential, int(chosen[0]))
+                done.append((chosen, self._filled(center, reward)))
                 yield chosen, lu, weight, potential, z
         self._groups = done
 
@@ -544,7 +553,7 @@ class GoalPlanner:
             if goal in members:
                 column = z[:, int(np.flatnonzero(members == goal)[0])]
                 with np.errstate(divide="ignore"):
-                    value = np.log(column) + potential - self._shift(potential, goal)
+                    value = np.log(column) + potential - self._shift(potential, int(goal))
         value[self.goals[goal]] = 0.0
         value[~self.reaches[goal]] = -np.inf
         c = self._all
@@ -600,7 +609,7 @@ class GoalPlanner:
             if (z == 0).any():
                 total = -np.inf if (weight[z == 0] > 0).any() else np.nan
                 continue
-            total += float(weight @ (np.log(z) + potential[state])) - float(weight.sum()) * self._shift(potential, goal)
+            total += float(weight @ (np.log(z) + potential[state])) - float(weight.sum()) * self._shift(potential, int(goal))
             np.add.at(pushed[:, column], state, weight / z)
             # What sets out for a goal arrives there; taking it out again undoes the goal's own way on.
             pushed[ends[0], column] -= weight.sum()

@@ -153,7 +153,7 @@ def _play_gymnasium(env_id, act, env_kwargs, seed, max_steps, label) -> Footage:
     try:
         images.add(None if mujoco else env.render())
         for _ in range(max_steps):
-            raw, reward, terminated, truncated, _ = env.step(decode_action(act(obs[-1]), env.action_space))
+            raw, reward, terminated, truncated, _ = env.step(decode_action(act(obs[-1])[None], env.action_space)[0])
             obs.append(encode_obs(raw, env.observation_space))
             rewards.append(float(reward))
             states.append(_state(env, mujoco))

@@ -22,7 +22,7 @@ from menura.core import (
     Spec,
 )
 from menura.demonstrations.episodes import Demonstrations
-from menura.demonstrations.readers import load
+from menura.demonstrations.readers import load, locate
 from menura.environments.base import Envs
 from menura.environments.registry import make
 from menura.evaluation import Evaluation, UniformPolicy, evaluate
@@ -38,7 +38,7 @@ from menura.run.artifacts import (
 )
 from menura.run.folder import RunFolder, load_checkpoint
 from menura.run.registry import algorithm_name, from_json, to_json
-from menura.run.train import Watcher, train
+from menura.run.train import Watcher, resolve_reward_form, train
 
 FINAL_EPISODES = 50
 """Episodes of the evaluation that ``result.json`` holds."""
@@ -145,13 +145,14 @@ def launch(
     if demos is not None:
         demos.check(spec)
     if env is not None:
-        request = dataclasses.replace(request, backend=env.backend)
         request.learner.steps_per_update(request.num_envs)
+        learner = resolve_reward_form(request.learner, env, demos)
+        request = dataclasses.replace(request, backend=env.backend, learner=learner)
     run = new_folder(out, request)
     config = request.to_json(spec) | {"expert_return": math.nan if demos is None else demos.expert_return}
     write_json(run / "config.json", config)
     write_bytes(run / "command.txt", (shlex.join(sys.argv) + "\n").encode())
-    write_json(run / "meta.json", provenance(request.demos))
+    write_json(run / "meta.json", provenance(None if request.demos is None else locate(request.demos)))
     return _train_in(run, request, config, env, spec, demos, loggers, watchers, started)
 
 
@@ -165,7 +166,7 @@ def resume(
     if (run / "result.json").exists():
         raise RequestError(f"{run} is finished: `menura eval {run}` shows how it does.")
     recorded = read_json(run / "meta.json").get("data_sha256")
-    if request.demos is not None and (not request.demos.exists() or file_hash(request.demos) != recorded):
+    if request.demos is not None and file_hash(locate(request.demos)) != recorded:
         raise RequestError(f"{request.demos} is not the file that {run} was started with: put that one back.")
     demos = load_demos(request)
     env = make_env(request, request.num_envs) if request.learner.num_steps > 0 else make_env(request, 1)

@@ -32,7 +32,7 @@ from menura.core import (
 from menura.demonstrations.episodes import Demonstrations
 from menura.environments.base import Envs, HostEnvs, NativeEnvs
 from menura.environments.collect import collect
-from menura.evaluation import Evaluation, evaluate
+from menura.evaluation import Evaluation, UniformPolicy, evaluate
 from menura.imitation.adversarial import GAIL
 
 
@@ -125,7 +125,7 @@ def train(
     spec = spec or (env.spec if env is not None else None)
     if spec is None:
         raise RequestError("Give an environment or a spec, so that the networks can be built.")
-    learner = _resolved(learner, demos)
+    learner = resolve_reward_form(learner, env, demos)
     expert = _expert_data(learner, demos, spec, seed)
     num_envs = env.num_envs if acts and env is not None else 0
     steps_per_update = learner.steps_per_update(num_envs)
@@ -194,12 +194,20 @@ def train(
     )
 
 
-def _resolved(learner: AbstractLearner, demos: Demonstrations | None) -> AbstractLearner:
-    """The learner with what only the demonstrations can decide filled in."""
-    if isinstance(learner, GAIL) and learner.reward_form == "auto" and demos is not None:
-        form = "negative" if demos.ends_by_termination else "positive"
-        return dataclasses.replace(learner, reward_form=form)
-    return learner
+def resolve_reward_form(learner: AbstractLearner, env: Envs | None, demos: Demonstrations | None) -> AbstractLearner:
+    """A learner whose ``reward_form="auto"`` is replaced by what environment and demonstrations say.
+
+    **The rule.** A reward that is never negative pays for living on, and one that is never positive for
+    ending. Where the expert's episodes are shorter than the uniform policy's, ending is what it is good at,
+    and the form is ``negative``; elsewhere, and where none of its episodes ends by termination, ``positive``.
+    """
+    if not isinstance(learner, GAIL) or learner.reward_form != "auto" or demos is None or env is None:
+        return learner
+    form = "positive"
+    if any(episode.terminated for episode in demos.episodes):
+        uniform = evaluate(env, UniformPolicy(env.spec), num_episodes=32, deterministic=False)
+        form = "negative" if np.mean(demos.lengths) < np.mean(uniform.lengths) else "positive"
+    return dataclasses.replace(learner, reward_form=form)
 
 
 def _expert_data(learner: AbstractLearner, demos: Demonstrations | None, spec: Spec, seed: int) -> ExpertData | None:

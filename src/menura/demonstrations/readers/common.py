@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -97,6 +97,10 @@ def flags(array: np.ndarray, count: int, *, path: Path, field: str) -> np.ndarra
     return array.reshape(count).astype(bool)
 
 
+@overload
+def one_column(array: np.ndarray) -> np.ndarray: ...
+@overload
+def one_column(array: None) -> None: ...
 def one_column(array: np.ndarray | None) -> np.ndarray | None:
     """``(steps, 1)`` as ``(steps,)``: some formats store a scalar a step so."""
     return array[:, 0] if array is not None and array.ndim == 2 and array.shape[1] == 1 else array

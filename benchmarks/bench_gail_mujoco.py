@@ -1,0 +1,108 @@
+"""GAIL on MuJoCo tasks, from the expert trajectories in DATA/gail_experts: by the presets, without further flags.
+
+.venv/bin/python benchmarks/bench_gail_mujoco.py --data DATA [--only TEXT] [--seeds N]
+"""
+
+from pathlib import Path
+
+from common import parser_of
+from runs import measure_seeds, menura, spread
+
+NAME, TITLE = "gail_mujoco", "GAIL on MuJoCo"
+
+
+def main() -> None:
+    parser = parser_of(__doc__)
+    parser.add_argument("--seeds", type=int, help="measure at most this many seeds of each row")
+    arguments = parser.parse_args()
+    if arguments.data is None:
+        parser.error("--data DATA is needed.")
+
+    def row(row, env, asked, *, seeds, extra=(), num_demos=4, max_seconds=None, max_steps=None, least=0.95):
+        demos = arguments.data / "gail_experts" / f"{env}.npz"
+        options = ["--num-demos", num_demos, "--subsample", 20, *extra]
+
+        def one(seed):
+            return menura("train", "gail", env, "--demos", demos, *options, "--seed", seed)
+
+        def good(result):
+            return (
+                result["mean_return"] >= least * result["expert_return"]
+                and (max_seconds is None or result["process_seconds"] <= max_seconds)
+                and (max_steps is None or result["env_steps"] <= max_steps)
+            )
+
+        def describe(results):
+            shares = [100 * r["mean_return"] / r["expert_return"] for r in results]
+            return (
+                f"return {spread([r['mean_return'] for r in results])} ({spread(shares, 1)}% of "
+                f"{results[0]['expert_return']:.0f}), {spread([r['process_seconds'] for r in results])} s, "
+                f"{results[0]['env_steps'] / 1e6:.2f} M steps"
+            )
+
+        measure_seeds(
+            NAME,
+            row,
+            arguments,
+            asked=asked,
+            command=f"menura train gail {env} --demos DATA/gail_experts/{env}.npz {' '.join(map(str, options))} --seed S",
+            seeds=seeds,
+            one=one,
+            good=good,
+            describe=describe,
+            data=[Path(demos)],
+            title=TITLE,
+        )
+
+    row(
+        "HalfCheetah-v5, 4 episodes, every 20th pair",
+        "HalfCheetah-v5",
+        "≥ 95% of 4689, 5 of 5 seeds, ≤ 60 s and ≤ 0.8 M steps each",
+        seeds=range(5),
+        max_seconds=60,
+        max_steps=800_000,
+    )
+    row(
+        "Hopper-v5, 4 episodes, every 20th pair",
+        "Hopper-v5",
+        "≥ 95% of 3532, 5 of 5 seeds, ≤ 90 s and ≤ 1 M steps each",
+        seeds=range(5),
+        max_seconds=90,
+        max_steps=1_000_000,
+    )
+    for env in ("HalfCheetah-v5", "Hopper-v5"):
+        row(
+            f"{env}, the same with --forward trpo",
+            env,
+            "≥ 95%, 3 of 3 seeds, ≤ 5 min each",
+            seeds=range(3),
+            extra=["--forward", "trpo"],
+            max_seconds=300,
+        )
+        row(
+            f"{env}, trained to 3 M steps: no late collapse",
+            env,
+            "last checkpoint ≥ 95%, 5 of 5 seeds",
+            seeds=range(5),
+            extra=["--total-steps", 3_000_000],
+        )
+    row(
+        "Ant-v5, 11 episodes, every 20th pair",
+        "Ant-v5",
+        "≥ 95% of 3984, 3 of 3 seeds, ≤ 15 min",
+        seeds=range(3),
+        num_demos=11,
+        max_seconds=900,
+    )
+    for env in ("HalfCheetah-v5", "Hopper-v5"):
+        row(
+            f"{env}, the same with --forward ppo",
+            env,
+            "≥ 95%",
+            seeds=range(3),
+            extra=["--forward", "ppo"],
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Rows that are several seeds of one `menura` command: run as a user runs it, kept seed by seed."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from common import known_rows, show, wanted, write_rows
+
+MENURA = Path(sys.executable).parent / "menura"
+
+
+def menura(*arguments: Any, out: Path | None = None) -> dict[str, Any]:
+    """Run `menura train …` in a process of its own; its result.json, evaluations, and wall seconds from outside."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = out or Path(temporary)
+        started = time.perf_counter()
+        command = [str(MENURA), *map(str, arguments), "--out", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        wall = time.perf_counter() - started
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command)} failed: {done.stderr[-2000:]}")
+        run = Path(done.stdout.strip().splitlines()[-1])
+        result = json.loads((run / "result.json").read_text())
+        header, *rows = [line.split(",") for line in (run / "evaluations.csv").read_text().splitlines()]
+        steps, returns = header.index("env_steps"), header.index("mean_return")
+        evaluations = [(int(row[steps]), float(row[returns])) for row in rows]
+    return result | {"process_seconds": wall, "evaluations": evaluations}
+
+
+def measure_seeds(
+    name: str,
+    row: str,
+    arguments: Any,
+    *,
+    asked: str,
+    command: str,
+    seeds: Sequence[int],
+    one: Callable[[int], dict[str, Any]],
+    good: Callable[[dict[str, Any]], bool] | None,
+    describe: Callable[[list[dict[str, Any]]], str],
+    data: Sequence[Path] = (),
+    title: str = "",
+) -> None:
+    """Measure the seeds of a row that are missing, and write the row again after each of them."""
+    if not wanted(name, row, arguments):
+        return
+    known = {} if arguments.again else known_rows(name).get(row, {}).get("detail", {}).get("by_seed", {})
+    results = {int(seed): result for seed, result in known.items()}
+    most = getattr(arguments, "seeds", None) or len(seeds)
+    for seed in seeds[:most]:
+        if seed in results:
+            continue
+        results[seed] = one(seed)
+        done = [results[s] for s in sorted(results)]
+        met = sum(map(good, done)) if good else 0
+        count = f"{met} of {len(done)} seeds: " if good else ""
+        entry = {
+            "row": row,
+            "asked": asked,
+            "measured": count + describe(done),
+            "seeds": sorted(results),
+            "passed": None if good is None else met == len(done),
+            "command": command,
+            "detail": {"by_seed": {str(s): results[s] for s in sorted(results)}},
+        }
+        if len(results) < len(seeds):
+            entry["partial"] = f"{len(results)} of {len(seeds)} seeds"
+        write_rows(name, [entry], title=title, data=data)
+        show([entry])
+
+
+def spread(values: Sequence[float], digits: int = 0) -> str:
+    """Smallest and largest of a list, or the one there is."""
+    low, high = min(values), max(values)
+    if f"{low:.{digits}f}" == f"{high:.{digits}f}":
+        return f"{low:,.{digits}f}"
+    return f"{low:,.{digits}f} to {high:,.{digits}f}"

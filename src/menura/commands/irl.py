@@ -1,0 +1,158 @@
+"""``menura irl maxent|mce``: rewards from demonstrations on a table of states and actions."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from menura.commands.arguments import print_json, run_subcommand
+from menura.core import RequestError
+
+ABOUT = """Problems are read from mdp.npz, one row a transition; demonstrations from demos.npz or a CSV panel with the
+columns individual, time, state, action[, goal]. docs/irl/formats.md says what they hold."""
+
+
+@dataclass(frozen=True)
+class MaxEntArguments:
+    """Fit a distribution over whole paths, P(path) ∝ exp(θ·features) (Ziebart et al. 2008)."""
+
+    mdp: Path
+    """The problem: mdp.npz."""
+    demos: Path
+    """The demonstrations: demos.npz, or a CSV panel."""
+    at: str | None = None
+    """Evaluate at this θ, numbers separated by commas, and fit nothing."""
+    start: str | None = None
+    """Where the fit begins; by default it finds a start of its own."""
+    prior: str | None = None
+    """A penalty on θ: l2=0.1, or l1=0.5, or both separated by a comma."""
+    forward_pass: Literal["tilted", "printed"] = "tilted"
+    """The exact visit counts, or those of the algorithm as printed in 2008, an approximation where outcomes are random."""
+    out: Path | None = None
+    """Save the estimate in this folder."""
+    json: bool = False
+    """Print one JSON object and nothing else."""
+
+
+@dataclass(frozen=True)
+class MCEArguments:
+    """Fit a policy of maximum causal entropy (Ziebart 2010), with a horizon or a discount."""
+
+    mdp: Path
+    """The problem: mdp.npz."""
+    demos: Path
+    """The demonstrations: demos.npz, or a CSV panel."""
+    at: str | None = None
+    """Evaluate at this θ, numbers separated by commas, and fit nothing."""
+    start: str | None = None
+    """Where the fit begins; by default it finds a start of its own."""
+    prior: str | None = None
+    """A penalty on θ: l2=0.1, or l1=0.5, or both separated by a comma."""
+    match: Literal["likelihood", "features"] = "likelihood"
+    """Maximize the likelihood of the actions, or match the demonstrations' discounted features."""
+    out: Path | None = None
+    """Save the estimate in this folder."""
+    json: bool = False
+    """Print one JSON object and nothing else."""
+
+
+def maxent(arguments: MaxEntArguments) -> None:
+    """Fit or evaluate MaxEnt."""
+    _run(arguments, method="maxent", match="likelihood", forward_pass=arguments.forward_pass)
+
+
+def mce(arguments: MCEArguments) -> None:
+    """Fit or evaluate maximum causal entropy."""
+    _run(arguments, method="mce", match=arguments.match, forward_pass="tilted")
+
+
+def _run(arguments: MaxEntArguments | MCEArguments, **settings: Any) -> None:
+    if arguments.at is not None and arguments.start is not None:
+        raise RequestError("--at fits nothing, so leave out --start.")
+    at, start = _theta(arguments.at, "--at"), _theta(arguments.start, "--start")
+    prior = parse_prior(arguments.prior)
+    from menura.environments.tabular import TabularMDP
+    from menura.irl import Paths, evaluate_at, fit
+
+    mdp, demos = TabularMDP.load(arguments.mdp), Paths.load(arguments.demos)
+    if at is not None:
+        estimate = evaluate_at(mdp, demos, at, prior=prior, **settings)
+    else:
+        estimate = fit(mdp, demos, start=start, prior=prior, **settings)
+    if arguments.out is not None:
+        estimate.save(arguments.out, mdp, demos)
+    if arguments.json:
+        print_json(estimate.to_json())
+    else:
+        print(table_of(estimate))
+
+
+def parse_prior(text: str | None) -> Any:
+    """``l2=0.1,l1=0.5`` as a prior."""
+    from menura.irl.optimize import Prior
+
+    values: dict[str, float] = {}
+    for part in [] if text is None else text.split(","):
+        name, _, number = part.strip().replace(":", "=").partition("=")
+        try:
+            values[name] = float(number)
+        except ValueError:
+            values["?"] = 0.0
+        if name not in ("l1", "l2") or "?" in values:
+            raise RequestError(f"--prior {text} is not understood; give l2=0.1, or l1=0.5, or both separated by a comma.")
+    return Prior(**values)
+
+
+def _theta(text: str | None, option: str) -> Any:
+    import numpy as np
+
+    if text is None:
+        return None
+    try:
+        theta = np.array([float(part) for part in text.replace(" ", "").split(",")])
+    except ValueError as error:
+        raise RequestError(f"{option} {text} must be numbers separated by commas, one a feature.") from error
+    if not np.isfinite(theta).all():
+        raise RequestError(f"{option} {text} must be finite numbers.")
+    return theta
+
+
+def table_of(estimate: Any) -> str:
+    """θ with its errors, and what the fit makes of the demonstrations, for people."""
+    width = max(12, *(len(name) for name in estimate.names))
+    lines = [f"{'feature':{width}} {'theta':>12} {'std. error':>12} {'robust':>12} {'expert':>12} {'learner':>12}"]
+    rows = zip(
+        estimate.names,
+        estimate.theta,
+        estimate.standard_errors,
+        estimate.robust_errors,
+        estimate.expert_features,
+        estimate.learner_features,
+        strict=True,
+    )
+    lines += [f"{name:{width}} " + " ".join(f"{value:12.5g}" for value in values) for name, *values in rows]
+    lines.append(
+        f"log-likelihood {estimate.log_likelihood:.6f}, gradient norm {estimate.gradient_norm:.3g}, "
+        f"{estimate.num_paths} paths of {estimate.num_steps} steps"
+    )
+    if estimate.match == "features":
+        lines.append(f"duality gap {estimate.duality_gap:.3g}")
+    if not estimate.converged:
+        lines.append("The search did not converge; a prior such as --prior l2=0.01 may help.")
+    lines.append(
+        f"{estimate.iterations} iterations, {estimate.evaluations} evaluations, {estimate.seconds:.2f} s "
+        f"({1000 * estimate.seconds_per_evaluation:.3g} ms an evaluation)"
+    )
+    return "\n".join(lines)
+
+
+SUBCOMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {
+    "maxent": (MaxEntArguments, maxent),
+    "mce": (MCEArguments, mce),
+}
+"""Each subcommand's arguments and what carries it out."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run one of the subcommands."""
+    run_subcommand(SUBCOMMANDS, arguments, program="menura irl", about=ABOUT)

@@ -1,0 +1,89 @@
+"""What holds of every registered learner, on discrete and on real actions."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from menura.evaluation import UniformPolicy
+from menura.run.artifacts import load_tree, save_tree
+from menura.run.registry import from_json, to_json
+from tests.learners import SMALL, SPECS, update_once
+
+EVERY = [(name, kind) for name in SMALL for kind in SPECS]
+
+
+@pytest.fixture(params=EVERY, ids="-".join)
+def case(request):
+    """A learner, its spec, and the state it has after one update."""
+    name, kind = request.param
+    learner, spec = SMALL[name], SPECS[kind]
+    state = learner.init(spec, key=jax.random.key(0))
+    new, metrics = jax.jit(lambda s, k: update_once(learner, s, spec, k))(state, jax.random.key(1))
+    return learner, spec, state, new, metrics
+
+
+def leaves(tree):
+    return [np.asarray(x) for x in jax.tree.leaves(tree)]
+
+
+def test_every_learner_keeps_the_contract(case, tmp_path):
+    learner, spec, state, new, metrics = case
+    # States hold arrays only, of the same shapes and types before and after.
+    assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(state))
+    assert jax.tree.structure(state) == jax.tree.structure(new)
+    assert [(x.shape, x.dtype) for x in leaves(state)] == [(x.shape, x.dtype) for x in leaves(new)]
+    # Metrics are finite scalars named area/name, and something was learned.
+    assert all(np.shape(value) == () and np.isfinite(value) for value in metrics.values())
+    assert all(name.count("/") == 1 for name in metrics)
+    assert any(not np.array_equal(a, b) for a, b in zip(leaves(state), leaves(new), strict=True))
+    # An update is pure: the same arguments give the same result.
+    again, _ = jax.jit(lambda s, k: update_once(learner, s, spec, k))(state, jax.random.key(1))
+    for a, b in zip(leaves(new), leaves(again), strict=True):
+        np.testing.assert_array_equal(a, b)
+    # What is saved comes back, to the bit.
+    save_tree(tmp_path / "state.safetensors", new)
+    loaded = load_tree(tmp_path / "state.safetensors", jax.eval_shape(lambda: state))
+    for a, b in zip(leaves(new), leaves(loaded), strict=True):
+        np.testing.assert_array_equal(a, b)
+    # The policy acts within its action space.
+    action = learner.policy(new)(jnp.zeros(spec.obs_size), key=jax.random.key(2))
+    assert action.shape == UniformPolicy(spec).act(jnp.zeros(spec.obs_size), key=jax.random.key(0))[0].shape
+
+
+def test_seeds_under_vmap_equal_the_same_seeds_alone(case):
+    learner, spec, *_ = case
+    keys = jax.random.split(jax.random.key(5), 2)
+
+    def train(key):
+        init_key, update_key = jax.random.split(key)
+        return update_once(learner, learner.init(spec, key=init_key), spec, update_key)[0]
+
+    together = jax.jit(jax.vmap(train))(keys)
+    for i, key in enumerate(keys):
+        alone = jax.jit(train)(key)
+        for a, b in zip(leaves(together), leaves(alone), strict=True):
+            np.testing.assert_allclose(a[i], b, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_learners_become_json_and_come_back(name):
+    learner = SMALL[name]
+    assert to_json(from_json(to_json(learner))) == to_json(learner)
+    assert type(from_json(to_json(learner))) is type(learner)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_learners_are_frozen_and_every_field_is_documented(name):
+    import inspect
+
+    learner = SMALL[name]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(learner, dataclasses.fields(learner)[0].name, 1)
+    source = inspect.getsource(type(learner))
+    for field in dataclasses.fields(learner):
+        declared = source.index(f"    {field.name}: ")
+        after = source[declared:].split("\n", 2)[1].strip()
+        assert after.startswith('"""'), f"{type(learner).__name__}.{field.name} has no docstring"
