@@ -151,8 +151,10 @@ def train_until(trainer: GAIL, env, *, target: float, wall_limit: float, eval_ev
     reached = last["mean_return"] >= target
     return {
         "reached": reached,
-        "seconds_to_target": last["seconds"] if reached else None,
-        "env_steps_to_target": last["env_steps"] if reached else None,
+        "seconds_to_95": last["seconds"] if reached else None,
+        "env_steps_to_95": last["env_steps"] if reached else None,
+        "seconds": last["seconds"],
+        "env_steps": last["env_steps"],
         "steps_per_second": last["env_steps"] / last["seconds"],
         "best_return": max(row["mean_return"] for row in evaluations),
         "evaluations": evaluations,

@@ -78,6 +78,7 @@ def test_jensen_shannon_by_hand_and_at_its_ends():
 
 
 def test_gradient_penalty_of_a_linear_score_by_hand():
-    # ∇ = (3, 4), so (5 − 1)².
-    got = gradient_penalty(lambda x: 3 * x[0] + 4 * x[1], jnp.zeros(2))
-    np.testing.assert_allclose(got, 16, rtol=1e-5)
+    # ∇ = (3, 4), so (5 − 1)² and 5².
+    for target, want in ((1.0, 16), (0.0, 25)):
+        got = gradient_penalty(lambda x: 3 * x[0] + 4 * x[1], jnp.zeros(2), target=target)
+        np.testing.assert_allclose(got, want, rtol=1e-5)

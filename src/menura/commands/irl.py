@@ -38,10 +38,18 @@ class MaxEntArguments:
 class MCEArguments:
     """Fit a policy of maximum causal entropy (Ziebart 2010), with a horizon or a discount."""
 
-    mdp: Path
-    """The problem: mdp.npz."""
     demos: Path
-    """The demonstrations: demos.npz, or a CSV panel."""
+    """The demonstrations: demos.npz, or a CSV panel; with --env, any format that `menura demos show` reads."""
+    mdp: Path | None = None
+    """The problem: mdp.npz. Or give --env and --bins."""
+    env: str | None = None
+    """Instead of --mdp: a JAX environment that observes its state, cut into cells."""
+    bins: str | None = None
+    """Cells along each observed number, such as 40,40."""
+    blocks: str | None = None
+    """The reward is constant on so many blocks along each observed number; by default a quarter of the bins."""
+    discount: float = 0.99
+    """Discount of a problem made with --env."""
     at: str | None = None
     """Evaluate at this θ, numbers separated by commas, and fit nothing."""
     start: str | None = None
@@ -74,7 +82,12 @@ def _run(arguments: MaxEntArguments | MCEArguments, **settings: Any) -> None:
     from menura.environments.tabular import TabularMDP
     from menura.irl import Paths, evaluate_at, fit
 
-    mdp, demos = TabularMDP.load(arguments.mdp), Paths.load(arguments.demos)
+    if isinstance(arguments, MCEArguments) and arguments.env is not None:
+        mdp, demos = _discretize(arguments)
+    elif arguments.mdp is None:
+        raise RequestError("Give the problem with --mdp, or cut an environment into cells with --env and --bins.")
+    else:
+        mdp, demos = TabularMDP.load(arguments.mdp), Paths.load(arguments.demos)
     if at is not None:
         estimate = evaluate_at(mdp, demos, at, prior=prior, **settings)
     else:
@@ -85,6 +98,33 @@ def _run(arguments: MaxEntArguments | MCEArguments, **settings: Any) -> None:
         print_json(estimate.to_json())
     else:
         print(table_of(estimate))
+
+
+def _discretize(arguments: MCEArguments) -> tuple[Any, Any]:
+    from menura.demonstrations import load
+    from menura.environments import make
+    from menura.irl.discretize import grid_mdp, grid_of, grid_paths
+
+    if arguments.mdp is not None:
+        raise RequestError("Give --mdp or --env, not both.")
+    bins, blocks = _whole_numbers(arguments.bins, "--bins"), _whole_numbers(arguments.blocks, "--blocks")
+    if bins is None:
+        raise RequestError("--env needs --bins, such as --bins 40,40.")
+    if blocks is not None and len(blocks) != len(bins):
+        raise RequestError("--blocks needs as many numbers as --bins.")
+    grid = grid_of(str(arguments.env), bins)
+    paths = grid_paths(grid, load(str(arguments.demos)).episodes)
+    env: Any = make(str(arguments.env), num_envs=1, backend="jax")
+    return grid_mdp(env.env, grid, paths, coarse=blocks, discount=arguments.discount), paths
+
+
+def _whole_numbers(text: str | None, option: str) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise RequestError(f"{option} {text} must be whole numbers separated by commas.") from error
 
 
 def parse_prior(text: str | None) -> Any:

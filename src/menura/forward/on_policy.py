@@ -43,12 +43,15 @@ def with_returns(value_function: ValueFunction, returns: Float[Array, "time env"
     The last layer is corrected for the change of scale (van Hasselt et al. 2016, "Pop-Art", eq. 9-10).
     """
     old, new = value_function.returns, value_function.returns.add(returns.reshape(-1, 1))
-    new = eqx.tree_at(lambda n: n.var, new, jnp.maximum(new.var, 1e-6))
+    # Returns that never differ leave no scale to predict in: 0.01 is small enough to be exact.
+    new = eqx.tree_at(lambda n: n.var, new, jnp.maximum(new.var, 1e-4))
     old_std, new_std = jnp.sqrt(old.var[0]), jnp.sqrt(new.var[0])
     network = value_function.network
     weight, bias = network.weights[-1], network.biases[-1]
-    weight = weight * old_std / new_std
-    bias = (bias * old_std + old.mean[0] - new.mean[0]) / new_std
+    # A value function that has seen nothing has no predictions to keep: it begins at the mean.
+    seen = old.count > 0
+    weight = jnp.where(seen, weight * old_std / new_std, weight)
+    bias = jnp.where(seen, (bias * old_std + old.mean[0] - new.mean[0]) / new_std, bias)
     network = eqx.tree_at(lambda n: (n.weights[-1], n.biases[-1]), network, (weight, bias))
     return eqx.tree_at(lambda v: (v.network, v.returns), value_function, (network, new))
 

@@ -112,9 +112,9 @@ class TRPO(AbstractForwardLearner):
     """Steps of conjugate gradient."""
     fisher_every: int = 5
     """The Fisher matrix is estimated on every so-many-th observation of the rollout (app. C.1)."""
-    shrink: Hyper = 0.5
+    shrink: Hyper = 0.8
     """Each backtrack multiplies the step by this."""
-    max_backtracks: int = 10
+    max_backtracks: int = 15
     """Backtracks before the old parameters are restored."""
     value_learning_rate: Hyper = 1e-3
     """Adam's step size for the value function."""

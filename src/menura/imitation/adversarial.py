@@ -1,5 +1,6 @@
 """Generative adversarial imitation learning (Ho & Ermon 2016), with any forward learner inside."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import equinox as eqx
@@ -73,10 +74,12 @@ class ScoreNetwork(eqx.Module):
         return self.of_features(self.features(obs, action))
 
 
-def gradient_penalty(score, features: Float[Array, " features"]) -> Float[Array, ""]:
-    """(‖∇ score‖ − 1)² at one point (Gulrajani et al. 2017, eq. 3)."""
+def gradient_penalty(
+    score: Callable[[Array], Array], features: Float[Array, " features"], *, target: Hyper
+) -> Float[Array, ""]:
+    """(‖∇ score‖ − target)² at one point (Gulrajani et al. 2017, eq. 3, where the target is 1)."""
     gradient = jax.grad(score)(features)
-    return jnp.square(jnp.sqrt(jnp.sum(jnp.square(gradient)) + 1e-12) - 1)
+    return jnp.square(jnp.sqrt(jnp.sum(jnp.square(gradient)) + 1e-12) - target)
 
 
 def reward_of_score(
@@ -126,7 +129,9 @@ class GAIL(AbstractImitationLearner):
     score_batch_size: int = 512
     """Steps of the learner, and as many of the expert, in one of them."""
     gradient_penalty: Hyper = 1.0
-    """Weight of (‖∇ score‖ − 1)² between expert and learner; 0 for none."""
+    """Weight of (‖∇ score‖ − gradient_norm)² between expert and learner; 0 for none."""
+    gradient_norm: Hyper = 1.0
+    """The slope that the penalty pulls to; 0 lets the score be flat where expert and learner are alike."""
     score_ent_coef: Hyper = 0.0
     """Weight of the discriminator's entropy (the paper's 1e-3)."""
     weight_decay: Hyper = 0.0
@@ -199,7 +204,8 @@ class GAIL(AbstractImitationLearner):
         score_learner = jax.vmap(score.of_features)(learner)
         loss = self.regularizer.loss(score_expert, score_learner)
         between = mix[:, None] * expert + (1 - mix[:, None]) * learner
-        penalty = jnp.mean(jax.vmap(lambda x: gradient_penalty(score.of_features, x))(between))
+        slope = jax.vmap(lambda x: gradient_penalty(score.of_features, x, target=self.gradient_norm))
+        penalty = jnp.mean(slope(between))
         logits = jnp.concatenate([score_expert, score_learner])
         entropy = jnp.mean(jax.nn.softplus(logits) - logits * jax.nn.sigmoid(logits))
         total = loss + self.gradient_penalty * penalty - self.score_ent_coef * entropy

@@ -63,10 +63,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class SoftPlan:
-    """Values and a policy; with a horizon they have a leading time axis."""
+    """Values and a policy; with a horizon they have a leading time axis, the values one row more than the policy."""
 
     value: Float[np.ndarray, "*time states"]
-    log_policy: Float[np.ndarray, "*time choices"]
+    log_policy: Float[np.ndarray, "*steps choices"]
 
 
 def _gather(value: np.ndarray, weight: np.ndarray) -> float:

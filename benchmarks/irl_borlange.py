@@ -1,0 +1,51 @@
+"""Borlänge's road network: maximum likelihood of 1,832 routes to 466 destinations.
+
+.venv/bin/python benchmarks/irl_borlange.py --data DATA
+"""
+
+import time
+
+from common import command_of_this_script, parser_of, show, write_rows
+from irl_problems import roads
+
+from menura.irl import fit
+
+
+def main() -> None:
+    parser = parser_of(__doc__)
+    arguments = parser.parse_args()
+    if arguments.data is None:
+        parser.error("--data DATA is needed.")
+    mdp, paths = roads(arguments.data)
+    began = time.perf_counter()
+    found = fit(mdp, paths, method="maxent")
+    seconds = time.perf_counter() - began
+    theta = ", ".join(
+        f"{name} {value:.4f} ({error:.4f})"
+        for name, value, error in zip(found.names, found.theta, found.standard_errors, strict=True)
+    )
+    rows = [
+        {
+            "row": "Borlänge, 1,832 routes, 466 destinations: maximum likelihood",
+            "asked": "gradient norm < 1, ≤ 30 s whole",
+            "measured": f"{seconds:.1f} s, gradient norm {found.gradient_norm:.2g}, log-likelihood "
+            f"{found.log_likelihood:.3f}, {found.evaluations} evaluations; {theta}",
+            "passed": bool(found.gradient_norm < 1 and seconds <= 30),
+            "seeds": [],
+            "command": command_of_this_script(),
+        },
+        {
+            "row": "Borlänge: one value and gradient",
+            "asked": "≤ 0.5 s",
+            "measured": f"{found.seconds_per_evaluation:.2f} s",
+            "passed": bool(found.seconds_per_evaluation <= 0.5),
+            "seeds": [],
+            "command": command_of_this_script(),
+        },
+    ]
+    show(rows)
+    write_rows("irl_borlange", rows, title="Inverse RL: Borlänge's roads", data=[arguments.data / "borlange_route_choice" / "linkIncidence.txt"])
+
+
+if __name__ == "__main__":
+    main()
