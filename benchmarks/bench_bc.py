@@ -25,7 +25,9 @@ def main() -> None:
     for env in ("HalfCheetah-v5", "Hopper-v5", "Ant-v5"):
         demos = arguments.data / "gail_experts" / f"{env}.npz"
         for size in (4, 11, 18, 25):
-            theirs = next((v for (task, n), v in paper.items() if n == size and env.split("-")[0].lower() == task.lower()), None)
+            theirs = next(
+                (v for (task, n), v in paper.items() if n == size and env.split("-")[0].lower() == task.lower()), None
+            )
             options = ["--demos", demos, "--num-demos", size, "--subsample", 20, "--eval-every", 0]
 
             def describe(results):

@@ -122,7 +122,12 @@ def main() -> None:
         run = train(learner, batch, total_steps=preset.total_steps, seed=seed)
         seconds = time.perf_counter() - started
         result = evaluate(make(env, num_envs=50), run.policy, num_episodes=50, seed=1)
-        return {"mean_return": result.mean, "std_return": result.std, "env_steps": run.env_steps, "process_seconds": seconds}
+        return {
+            "mean_return": result.mean,
+            "std_return": result.std,
+            "env_steps": run.env_steps,
+            "process_seconds": seconds,
+        }
 
     controls = [("Pendulum-v1", expert("Pendulum-v1"), made.format("Pendulum-v1"), 1, 1)]
     if arguments.data is not None:

@@ -45,7 +45,8 @@ def main() -> None:
             row,
             arguments,
             asked=asked,
-            command=f"menura train gail {env} --demos DATA/gail_experts/{env}.npz {' '.join(map(str, options))} --seed S",
+            command=f"menura train gail {env} --demos DATA/gail_experts/{env}.npz {' '.join(map(str, options))} "
+            "--seed S",
             seeds=seeds,
             one=one,
             good=good,

@@ -96,7 +96,9 @@ def main() -> None:
         fast = menura("train", "gail", "CartPole-v1", *common)
         solved = seconds_to_500(demos)
         ratio = fast["steps_per_second"] / speed
-        text = f"{ratio:.1f}× ({fast['steps_per_second']:,.0f} against {speed:,.0f}); 500 after {solved:.1f} s of training"
+        text = (
+            f"{ratio:.1f}× ({fast['steps_per_second']:,.0f} against {speed:,.0f}); 500 after {solved:.1f} s of training"
+        )
         keep(native, "≥ 15×; 500 within 10 s after compilation", ratio >= 15 and solved <= 10, text)
 
     for env, seconds in (("Hopper-v5", 1200), ("HalfCheetah-v5", 600)):
@@ -106,11 +108,12 @@ def main() -> None:
             theirs = peer("gail_mujoco.py", env.replace("v5", "v4"), "--demos", demos, "--wall-limit", seconds)
             ours = seconds_to_95(env, demos)
             reached = theirs.get("seconds_to_95")
-            text = f"{ours['seconds']:.0f} s, {ours['env_steps'] / 1e6:.2f} M steps; imitation " + (
-                f"{reached:.0f} s, {theirs['env_steps_to_95'] / 1e6:.2f} M steps: {reached / ours['seconds']:.1f}×"
-                if reached
-                else f"{100 * theirs['best_return'] / theirs['expert_return']:.0f}% at best in {theirs['seconds']:.0f} s"
-            )
+            text = f"{ours['seconds']:.0f} s, {ours['env_steps'] / 1e6:.2f} M steps; imitation "
+            if reached:
+                text += f"{reached:.0f} s, {theirs['env_steps_to_95'] / 1e6:.2f} M: {reached / ours['seconds']:.1f}×"
+            else:
+                best = theirs["best_return"] / theirs["expert_return"]
+                text += f"{100 * best:.0f}% at best in {theirs['seconds']:.0f} s"
             asked = "≥ 3× faster on Hopper; `imitation` does not get there on HalfCheetah"
             keep(row, asked, reached is None or reached >= 3 * ours["seconds"], text, detail=theirs)
 
@@ -214,7 +217,9 @@ def seconds_to_500(demos_path: Path) -> float:
     """Training seconds until the mean action of GAIL on the JAX CartPole first earns 500 in ten of ten episodes."""
     env = make("CartPole-v1", num_envs=32)
     learner = learner_of(find_preset("gail", "trpo", "CartPole-v1", env.spec))
-    return first_reaching(learner, env, "CartPole-v1", load(demos_path), 500.0, every=8_192, total_steps=300_000)["seconds"]
+    return first_reaching(learner, env, "CartPole-v1", load(demos_path), 500.0, every=8_192, total_steps=300_000)[
+        "seconds"
+    ]
 
 
 def seconds_to_95(env_id: str, demos_path: Path) -> dict:
@@ -240,9 +245,7 @@ def first_reaching(learner, env, env_id, demos, goal, *, every, total_steps) -> 
 
     watch = Stopwatch()
     evaluation_env = make(env_id, num_envs=10)
-    train(
-        learner, env, demos, total_steps=total_steps, eval_env=evaluation_env, eval_every=every, watchers=[watch]
-    )
+    train(learner, env, demos, total_steps=total_steps, eval_env=evaluation_env, eval_every=every, watchers=[watch])
     return watch.found or {"seconds": float("inf"), "env_steps": total_steps}
 
 

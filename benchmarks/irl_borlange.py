@@ -44,7 +44,12 @@ def main() -> None:
         },
     ]
     show(rows)
-    write_rows("irl_borlange", rows, title="Inverse RL: Borlänge's roads", data=[arguments.data / "borlange_route_choice" / "linkIncidence.txt"])
+    write_rows(
+        "irl_borlange",
+        rows,
+        title="Inverse RL: Borlänge's roads",
+        data=[arguments.data / "borlange_route_choice" / "linkIncidence.txt"],
+    )
 
 
 if __name__ == "__main__":

@@ -49,14 +49,20 @@ def main() -> None:
         {
             "row": "MountainCar, 20 human demonstrations, 40 × 40 bins: the fitted policy",
             "asked": "the goal in 100% of 100 starts, within 10% of the human's steps",
-            "measured": f"{reached}%, {np.mean(steps):.1f} steps against {human:.1f} ({np.mean(steps) / human - 1:+.1%}), fit {seconds:.0f} s",
+            "measured": f"{reached}%, {np.mean(steps):.1f} steps against {human:.1f} "
+            f"({np.mean(steps) / human - 1:+.1%}), fit {seconds:.0f} s",
             "passed": bool(reached == 100 and np.mean(steps) <= 1.1 * human),
             "seeds": [],
             "command": command_of_this_script(),
         }
     ]
     show(rows)
-    write_rows("irl_mountaincar", rows, title="Inverse RL: people in MountainCar", data=[arguments.data / "mountaincar_human" / "maxent_expert_demo.npy"])
+    write_rows(
+        "irl_mountaincar",
+        rows,
+        title="Inverse RL: people in MountainCar",
+        data=[arguments.data / "mountaincar_human" / "maxent_expert_demo.npy"],
+    )
 
 
 if __name__ == "__main__":

@@ -26,7 +26,10 @@ def main() -> None:
     began = time.perf_counter()
     whole = lambda phi: np.append(phi, 1 - phi.sum())  # noqa: E731
     joint = fit_jointly(
-        lambda phi: bus_mdp(whole(phi)), lambda phi: float(counts @ np.log(whole(phi))), paths, counts[:2] / counts.sum()
+        lambda phi: bus_mdp(whole(phi)),
+        lambda phi: float(counts @ np.log(whole(phi))),
+        paths,
+        counts[:2] / counts.sum(),
     )
     seconds = time.perf_counter() - began
     got = (f"{joint.theta[0]:.4f}", f"{joint.theta[1]:.4f}", f"{-joint.log_likelihood:.3f}")
@@ -52,7 +55,12 @@ def main() -> None:
         },
     ]
     show(rows)
-    write_rows("irl_rust", rows, title="Inverse RL: Rust's bus engines", data=[arguments.data / "rust_bus_1987" / "bus_panel_5000mi.csv"])
+    write_rows(
+        "irl_rust",
+        rows,
+        title="Inverse RL: Rust's bus engines",
+        data=[arguments.data / "rust_bus_1987" / "bus_panel_5000mi.csv"],
+    )
 
 
 if __name__ == "__main__":

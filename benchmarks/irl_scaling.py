@@ -93,11 +93,19 @@ def discounted(states: int) -> dict:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         asked = "≤ 30 s, ≤ 4 GB, a sweep within 15× of streaming the same bytes"
         measured += (
-            f", {memory:.1f} GB at most; sweep {1000 * sweep:.0f} ms, stream {1000 * stream:.1f} ms ({sweep / stream:.1f}×), "
+            f", {memory:.1f} GB at most; sweep {1000 * sweep:.0f} ms, stream {1000 * stream:.1f} ms "
+            f"({sweep / stream:.1f}×), "
             f"CSR product {1000 * product:.0f} ms"
         )
         passed = seconds <= 30 and memory <= 4 and sweep <= 15 * stream
-    return {"row": row, "asked": asked, "measured": measured, "passed": passed, "seeds": [], "command": command_of_this_script()}
+    return {
+        "row": row,
+        "asked": asked,
+        "measured": measured,
+        "passed": passed,
+        "seeds": [],
+        "command": command_of_this_script(),
+    }
 
 
 def finite(states: int, horizon: int, peer: str | None) -> dict:
@@ -117,13 +125,20 @@ def finite(states: int, horizon: int, peer: str | None) -> dict:
             measured += "; imitation ran out of memory or failed"
     asked = "≥ 150 × imitation" if (states, horizon) == (1000, 60) else "–"
     row = f"one MCE evaluation, {states:,} states × {horizon} steps"
-    return {"row": row, "asked": asked, "measured": measured, "passed": passed, "seeds": [], "command": command_of_this_script()}
+    return {
+        "row": row,
+        "asked": asked,
+        "measured": measured,
+        "passed": passed,
+        "seeds": [],
+        "command": command_of_this_script(),
+    }
 
 
 def road_grid(side: int = 548, *, goals: int = 100, routes: int = 10_000, seed: int = 0) -> tuple[TabularMDP, Paths]:
     """Junctions on a square with streets of random length, some of them missing; walkers who know the reward."""
-    from menura.irl.objective import make_planner
     from menura.irl.choices import transition_choices
+    from menura.irl.objective import make_planner
 
     rng = np.random.default_rng(seed)
     size = side * side
@@ -178,9 +193,12 @@ def grid(side: int) -> dict:
     began = time.perf_counter()
     found = fit(mdp, paths, method="maxent")
     seconds = time.perf_counter() - began
-    theta = ", ".join(f"{n} {t:.4f} ({e:.4f})" for n, t, e in zip(found.names, found.theta, found.standard_errors, strict=True))
+    theta = ", ".join(
+        f"{n} {t:.4f} ({e:.4f})" for n, t, e in zip(found.names, found.theta, found.standard_errors, strict=True)
+    )
     return {
-        "row": f"road grid, {mdp.num_states:,} states, {mdp.num_transitions:,} moves, {paths.num_paths:,} routes to 100 goals",
+        "row": f"road grid, {mdp.num_states:,} states, {mdp.num_transitions:,} moves, "
+        f"{paths.num_paths:,} routes to 100 goals",
         "asked": "fitted ≤ 10 min",
         "measured": f"{seconds:.0f} s, {found.seconds_per_evaluation:.1f} s an evaluation, gradient norm "
         f"{found.gradient_norm:.2g}; {theta} (true -1, -1.2)",

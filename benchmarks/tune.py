@@ -60,7 +60,11 @@ def main() -> None:
             first, later, started = [], [], time.perf_counter()
             for seed in options.seeds:
                 request = Request(
-                    learner, options.env, demos=options.demos, num_demos=options.num_demos, subsample=options.subsample,
+                    learner,
+                    options.env,
+                    demos=options.demos,
+                    num_demos=options.num_demos,
+                    subsample=options.subsample,
                     seed=seed,
                 )
                 demos = load_demos(request)
@@ -75,16 +79,13 @@ def main() -> None:
                     eval_episodes=10,
                 )
                 expert = demos.expert_return if demos is not None else 1.0
-                reached = [
-                    step
-                    for step, result in run.evaluations
-                    if result.mean >= expert - 0.05 * abs(expert)
-                ]
+                reached = [step for step, result in run.evaluations if result.mean >= expert - 0.05 * abs(expert)]
                 first.append(reached[0] if reached else math.inf)
                 later.append([r.mean / expert for _, r in run.evaluations[len(run.evaluations) // 2 :]])
+            last = np.round([x[-1] for x in later], 3).tolist()
             print(
-                f"num_envs {num_envs} {chosen} · to 95% {np.median(first):,.0f} (worst {max(first):,.0f}) · second half "
-                f"mean {np.mean(later):.3f} worst {np.min(later):.3f} last {np.round([x[-1] for x in later], 3).tolist()} "
+                f"num_envs {num_envs} {chosen} · to 95% {np.median(first):,.0f} (worst {max(first):,.0f}) · second "
+                f"half mean {np.mean(later):.3f} worst {np.min(later):.3f} last {last} "
                 f"· {(time.perf_counter() - started) / len(options.seeds):.0f} s a run",
                 flush=True,
             )

@@ -17,9 +17,7 @@ SMALL = {
     "ppo": SMALL_PPO,
     "trpo": SMALL_TRPO,
     "bc": BC(num_batches=4, batch_size=8, hidden_sizes=(8,)),
-    "gail": GAIL(
-        forward=SMALL_TRPO, reward_form="positive", num_score_steps=2, score_batch_size=16, hidden_sizes=(8,)
-    ),
+    "gail": GAIL(forward=SMALL_TRPO, reward_form="positive", num_score_steps=2, score_batch_size=16, hidden_sizes=(8,)),
 }
 assert SMALL.keys() == ALGORITHMS.keys(), "Give every registered algorithm a small version here."
 

@@ -11,9 +11,12 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
 if TYPE_CHECKING:
     Hyper: TypeAlias = float | Array
+    AnyArray: TypeAlias = Any
 else:
     # A number on the command line; a traced scalar where a sweep is vmapped over it.
     Hyper: TypeAlias = float
+    # Of NumPy on the host, of JAX on a device.
+    AnyArray: TypeAlias = Array | np.ndarray
 
 Metrics: TypeAlias = dict[str, Array]
 """Scalars by name, ``area/name``: what one update has to say of itself."""
@@ -32,13 +35,13 @@ class Transition(eqx.Module):
     before any clipping to its bounds.
     """
 
-    obs: Float[Array | np.ndarray, "*batch obs"]
-    action: Shaped[Array | np.ndarray, "*batch action"] | Shaped[Array | np.ndarray, "*batch"]
-    reward: Float[Array | np.ndarray, "*batch"]
-    next_obs: Float[Array | np.ndarray, "*batch obs"]
-    terminated: Bool[Array | np.ndarray, "*batch"]
-    truncated: Bool[Array | np.ndarray, "*batch"]
-    log_prob: Float[Array | np.ndarray, "*batch"]
+    obs: Float[AnyArray, "*batch obs"]
+    action: Shaped[AnyArray, "*batch action"] | Shaped[AnyArray, "*batch"]
+    reward: Float[AnyArray, "*batch"]
+    next_obs: Float[AnyArray, "*batch obs"]
+    terminated: Bool[AnyArray, "*batch"]
+    truncated: Bool[AnyArray, "*batch"]
+    log_prob: Float[AnyArray, "*batch"]
     """Log-probability of ``action`` when it was taken; 0 where it is not known (demonstrations)."""
 
 

@@ -10,6 +10,7 @@ reward is −log D = softplus(score).
 """
 
 import abc
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -40,15 +41,13 @@ def jensen_shannon(p: Float[Array, " n"], q: Float[Array, " n"]) -> Float[Array,
 class AbstractRegularizer(eqx.Module):
     """One ψ."""
 
-    class_of_scores: eqx.AbstractClassVar[str]
+    class_of_scores: ClassVar[str]
     """In words: the functions the score is chosen from."""
-    divergence: eqx.AbstractClassVar[str]
+    divergence: ClassVar[str]
     """In words: what the learner minimises between its occupancy measure and the expert's."""
 
     @abc.abstractmethod
-    def loss(
-        self, score_expert: Float[Array, " expert"], score_learner: Float[Array, " learner"]
-    ) -> Float[Array, ""]:
+    def loss(self, score_expert: Float[Array, " expert"], score_learner: Float[Array, " learner"]) -> Float[Array, ""]:
         """What the score minimises."""
 
     @abc.abstractmethod
@@ -68,8 +67,8 @@ class JensenShannon(AbstractRegularizer):
     where the two cannot be told apart.
     """
 
-    class_of_scores = "any function"
-    divergence = "twice the Jensen-Shannon divergence"
+    class_of_scores: ClassVar[str] = "any function"
+    divergence: ClassVar[str] = "twice the Jensen-Shannon divergence"
 
     def loss(self, score_expert, score_learner):
         """The logistic loss of :func:`logistic_loss`."""

@@ -157,7 +157,13 @@ def test_a_diverging_theta_is_named(run):
 
 
 def test_goals_end_paths_and_are_worth_nothing(run):
-    paths = demos(goals=np.array([2, 2]), states=np.array([0, 1, 0, 1]), actions=np.ones(4, int), episode_lengths=np.array([2, 2]), final_states=None)
+    paths = demos(
+        goals=np.array([2, 2]),
+        states=np.array([0, 1, 0, 1]),
+        actions=np.ones(4, int),
+        episode_lengths=np.array([2, 2]),
+        final_states=None,
+    )
     said = run("mce", mdp=corridor(terminal=None), paths=paths)
     assert said["gradient_norm"] < 1e-6
     paths["goals"] = np.array([3, 3])

@@ -109,7 +109,9 @@ def test_gradient_and_hessian_are_finite_differences_of_the_log_likelihood(metho
     step = 1e-5
     moved = [(objective.derive(theta + step * e), objective.derive(theta - step * e)) for e in np.eye(4)]
     assert_allclose(here.gradient, [(up.value - down.value) / (2 * step) for up, down in moved], rtol=1e-6, atol=1e-6)
-    assert_allclose(here.hessian, [(up.gradient - down.gradient) / (2 * step) for up, down in moved], rtol=1e-5, atol=1e-5)
+    assert_allclose(
+        here.hessian, [(up.gradient - down.gradient) / (2 * step) for up, down in moved], rtol=1e-5, atol=1e-5
+    )
     assert_allclose(here.scores.sum(axis=0), here.gradient, rtol=1e-9, atol=1e-9)
     assert_allclose(objective.evaluate(theta).gradient, here.gradient, rtol=1e-10, atol=1e-10)
 
@@ -144,14 +146,19 @@ def test_a_last_step_of_unknown_outcome_sums_over_its_outcomes():
     theta = rng.normal(size=3)
     unknown = Paths(paths.states, paths.actions, paths.lengths)
     ways = [
-        evaluate_at(mdp, Paths(paths.states, paths.actions, paths.lengths, np.array([s])), theta, method="maxent").log_likelihood
+        evaluate_at(
+            mdp, Paths(paths.states, paths.actions, paths.lengths, np.array([s])), theta, method="maxent"
+        ).log_likelihood
         for s in np.flatnonzero(dense(mdp)[paths.states[-1], paths.actions[-1]])
     ]
     got = evaluate_at(mdp, unknown, theta, method="maxent")
     assert_allclose(got.log_likelihood, np.logaddexp.reduce(ways), rtol=1e-12)
     objective = make_problem(mdp, unknown, "maxent").likelihood()
     step = 1e-6
-    differences = [(objective.evaluate(theta + step * e).value - objective.evaluate(theta - step * e).value) / (2 * step) for e in np.eye(3)]
+    differences = [
+        (objective.evaluate(theta + step * e).value - objective.evaluate(theta - step * e).value) / (2 * step)
+        for e in np.eye(3)
+    ]
     assert_allclose(objective.derive(theta).gradient, differences, atol=1e-7)
 
 

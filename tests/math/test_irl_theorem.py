@@ -43,7 +43,9 @@ def test_the_deployed_policy_has_the_experts_occupancy_under_the_fits_own_discou
     wanted = occupancy(table, expert, start, 0.7).ravel()
     source = (Source(np.arange(6), start),)
     empty = np.zeros(0, np.int64)
-    dual = Objective(choices, wanted, (Part(planner, source, (np.zeros(6, np.int64),)),), empty, empty, np.zeros(0), None, 1)
+    dual = Objective(
+        choices, wanted, (Part(planner, source, (np.zeros(6, np.int64),)),), empty, empty, np.zeros(0), None, 1
+    )
     theta = maximize(dual.evaluate, dual.derive, np.zeros(18), prior=Prior(), tolerance=1e-13).theta
     deployed = np.exp(planner.plan(theta).log_policy).reshape(10, 6, 3)
     assert_allclose(occupancy(table, deployed, start, 0.7).ravel(), wanted, atol=1e-8)
@@ -71,7 +73,7 @@ def test_feature_matching_gives_the_deployed_policy_the_demonstrations_features(
     policy = np.exp(policy_of(make_problem(mdp, paths, "mce"), found.theta).log_policy).reshape(6, 4, 2)
     first = np.bincount(paths.states[paths.first], minlength=4) / paths.num_paths
     learner = np.einsum("sa,saf->f", occupancy(table, policy, first, 0.8), features)
-    each = 0.8**paths.time[:, None] * features[paths.states, paths.actions]
+    each = 0.8 ** paths.time[:, None] * features[paths.states, paths.actions]
     assert_allclose(learner, each.sum(axis=0) / paths.num_paths, atol=1e-8)
     likeliest = fit(mdp, paths).theta
     assert np.abs(likeliest - found.theta).max() > 1e-3  # on a sample of random outcomes the two differ
@@ -99,7 +101,12 @@ def test_values_use_a_soft_maximum_and_the_discount():
 def test_several_terminal_states_and_negative_rewards_are_handled():
     # irl-maxent #3 and #4. From 0 to terminal 1 or 2 directly: weights exp(-1) and exp(-2).
     mdp = TabularMDP.from_transitions(
-        [0, 0], [0, 1], [1, 2], [1.0, 1.0], state_action_features=np.array([[[-1.0], [-2.0]]] + [[[0.0]] * 2] * 2), terminal=[1, 2]
+        [0, 0],
+        [0, 1],
+        [1, 2],
+        [1.0, 1.0],
+        state_action_features=np.array([[[-1.0], [-2.0]]] + [[[0.0]] * 2] * 2),
+        terminal=[1, 2],
     )
     planner = GoalPlanner(transition_choices(mdp), [np.array([1, 2])], starts=np.array([0]))
     plan = planner.plan(np.array([-1.0, -2.0]))
@@ -125,7 +132,9 @@ def test_far_goals_do_not_underflow():
     following = np.concatenate([np.arange(1, size), np.arange(size - 1)])
     action = np.concatenate([np.zeros(size - 1, int), np.ones(size - 1, int)])
     mdp = TabularMDP.from_transitions(state, action, following, np.ones(len(state)), state_features=np.ones((size, 1)))
-    planner = GoalPlanner(transition_choices(mdp), [np.array([size - 1]), np.array([0])], starts=np.array([0, size - 1]))
+    planner = GoalPlanner(
+        transition_choices(mdp), [np.array([size - 1]), np.array([0])], starts=np.array([0, size - 1])
+    )
     reward = np.full(mdp.num_pairs, -2.0)
     to_the_end, to_the_beginning = planner.plan(reward, 0).value, planner.plan(reward, 1).value
     assert_allclose(to_the_end, to_the_beginning[::-1], rtol=1e-12)
@@ -135,7 +144,9 @@ def test_far_goals_do_not_underflow():
     assert_allclose(np.diff(to_the_end)[-2000:], -np.log(root), rtol=1e-9)
     answer = planner.evaluate(reward, [Source(np.array([0]), np.ones(1)), Source(np.array([size - 1]), np.ones(1))])
     step = 1e-6
-    more = planner.evaluate(reward + step, [Source(np.array([0]), np.ones(1)), Source(np.array([size - 1]), np.ones(1))])
+    more = planner.evaluate(
+        reward + step, [Source(np.array([0]), np.ones(1)), Source(np.array([size - 1]), np.ones(1))]
+    )
     assert_allclose((more.value - answer.value) / step, answer.flow.sum(), rtol=1e-4)
 
 
@@ -144,7 +155,9 @@ def test_one_factorization_serves_goals_inside_the_network():
     size = 30
     state = np.repeat(np.arange(size), 3)
     following = (state + np.tile([1, 2, size - 1], size)) % size
-    mdp = TabularMDP.from_transitions(state, np.tile([0, 1, 2], size), following, np.ones(3 * size), state_features=np.ones((size, 1)))
+    mdp = TabularMDP.from_transitions(
+        state, np.tile([0, 1, 2], size), following, np.ones(3 * size), state_features=np.ones((size, 1))
+    )
     choices = transition_choices(mdp)
     reward = -1.3 - rng.random(3 * size)
     goals = [np.array([g]) for g in range(0, size, 4)]
@@ -153,7 +166,10 @@ def test_one_factorization_serves_goals_inside_the_network():
     features = rng.normal(size=(3 * size, 2))
     answer = together.evaluate(reward, sources, features)
     assert len(together._groups) == 1
-    alone = [GoalPlanner(choices, [g], starts=np.arange(size)).evaluate(reward, [s], features) for g, s in zip(goals, sources, strict=True)]
+    alone = [
+        GoalPlanner(choices, [g], starts=np.arange(size)).evaluate(reward, [s], features)
+        for g, s in zip(goals, sources, strict=True)
+    ]
     assert_allclose(answer.value, sum(a.value for a in alone), rtol=1e-12)
     assert_allclose(answer.flow, sum(a.flow for a in alone), rtol=1e-9, atol=1e-12)
     assert_allclose(answer.curvature, sum(a.curvature for a in alone), rtol=1e-9)
@@ -178,10 +194,35 @@ def test_the_printed_forward_pass_is_another_answer_on_random_outcomes_only():
     theta = rng.normal(size=8) * 2
     exact = evaluate_at(mdp, paths, theta, method="maxent").learner_features
     assert np.abs(printed_features(make_problem(mdp, paths, "maxent"), theta) - exact).max() > 0.01
-    certain = TabularMDP.from_dense((table == table.max(axis=2, keepdims=True)).astype(float), state_features=np.eye(4), horizon=3)
+    certain = TabularMDP.from_dense(
+        (table == table.max(axis=2, keepdims=True)).astype(float), state_features=np.eye(4), horizon=3
+    )
     states = [[0]]
     for a in (0, 1, 1):
         states[0].append(int(table[states[0][-1], a].argmax()))
     paths = Paths.from_lists(states, [[0, 1, 1]])
     exact = evaluate_at(certain, paths, theta[:4], method="maxent").learner_features
     assert_allclose(printed_features(make_problem(certain, paths, "maxent"), theta[:4]), exact, rtol=1e-12)
+
+
+def test_shared_factorizations_keep_tiny_values_accurate():
+    # With pivots off the diagonal these values are wrong by tens of nats, though the equations seem solved.
+    rng = np.random.default_rng(7)
+    side = 30
+    cell = np.arange(side * side).reshape(side, side)
+    ways = [(cell[:, :-1], cell[:, 1:]), (cell[:, 1:], cell[:, :-1]), (cell[:-1], cell[1:]), (cell[1:], cell[:-1])]
+    state, following = (np.concatenate([w[k].ravel() for w in ways]) for k in (0, 1))
+    action = np.repeat(np.arange(4), side * (side - 1))
+    mdp = TabularMDP.from_transitions(
+        state, action, following, np.ones(len(state)), state_features=np.ones((side * side, 1))
+    )
+    choices = transition_choices(mdp)
+    reward = -1.2 - rng.gamma(4, 0.25, len(state))
+    goals = [np.array([g]) for g in (0, side - 1, side * side - 1, 431)]
+    shared = GoalPlanner(choices, goals, starts=np.arange(side * side))
+    for members, _, _, potential, z in shared._solve_groups(reward):
+        for column, goal in enumerate(members):
+            value = np.log(z[:, column]) + potential - potential[goals[goal][0]]
+            backed_up = choices.soft_max(reward + value[choices.outcome])
+            backed_up[goals[goal]] = 0.0
+            assert_allclose(backed_up, value, rtol=0, atol=1e-10)

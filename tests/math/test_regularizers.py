@@ -39,9 +39,7 @@ def test_reward_forms_by_hand():
     np.testing.assert_allclose(reward_of_score(score, JensenShannon(), "positive"), [-np.log(d)], rtol=1e-5)
     np.testing.assert_allclose(reward_of_score(score, JensenShannon(), "negative"), [np.log(1 - d)], rtol=1e-5)
     np.testing.assert_allclose(reward_of_score(score, JensenShannon(), "logit"), [np.log(1 - d) - np.log(d)], rtol=1e-5)
-    np.testing.assert_allclose(
-        reward_of_score(score, JensenShannon(), "centered"), [-np.log(d) - np.log(2)], rtol=1e-5
-    )
+    np.testing.assert_allclose(reward_of_score(score, JensenShannon(), "centered"), [-np.log(d) - np.log(2)], rtol=1e-5)
 
 
 def test_a_reward_form_that_was_not_resolved_is_refused():
@@ -59,8 +57,10 @@ def test_the_best_score_on_a_table_reaches_the_conjugate():
     """ψ*(ρ_π − ρ_E) = max over scores of 2 log 2 − loss, reached at log ρ_E/ρ_π (Ho & Ermon 2016, eq. 14)."""
 
     def objective(score):
-        return 2 * np.log(2) - jnp.sum(RHO_EXPERT * jax.nn.softplus(-score)) - jnp.sum(
-            RHO_LEARNER * jax.nn.softplus(score)
+        return (
+            2 * np.log(2)
+            - jnp.sum(RHO_EXPERT * jax.nn.softplus(-score))
+            - jnp.sum(RHO_LEARNER * jax.nn.softplus(score))
         )
 
     score = jnp.zeros(4)

@@ -27,7 +27,8 @@ class MaxEntArguments:
     prior: str | None = None
     """A penalty on θ: l2=0.1, or l1=0.5, or both separated by a comma."""
     forward_pass: Literal["tilted", "printed"] = "tilted"
-    """The exact visit counts, or those of the algorithm as printed in 2008, an approximation where outcomes are random."""
+    """The exact visit counts, or those of the algorithm as printed in 2008, an "
+    "approximation where outcomes are random."""
     out: Path | None = None
     """Save the estimate in this folder."""
     json: bool = False
@@ -139,7 +140,9 @@ def parse_prior(text: str | None) -> Any:
         except ValueError:
             values["?"] = 0.0
         if name not in ("l1", "l2") or "?" in values:
-            raise RequestError(f"--prior {text} is not understood; give l2=0.1, or l1=0.5, or both separated by a comma.")
+            raise RequestError(
+                f"--prior {text} is not understood; give l2=0.1, or l1=0.5, or both separated by a comma."
+            )
     return Prior(**values)
 
 

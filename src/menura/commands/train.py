@@ -208,8 +208,16 @@ def _parse(choices: Choices, arguments: list[str]) -> tuple[TrainOptions, Any]:
     flat = dataclasses.make_dataclass(
         "Options",
         [
-            ("run", Annotated[TrainOptions, tyro.conf.arg(name="")], dataclasses.field(default_factory=lambda: options)),
-            ("learner", Annotated[type(learner), tyro.conf.arg(name="")], dataclasses.field(default_factory=lambda: learner)),
+            (
+                "run",
+                Annotated[TrainOptions, tyro.conf.arg(name="")],
+                dataclasses.field(default_factory=lambda: options),
+            ),
+            (
+                "learner",
+                Annotated[type(learner), tyro.conf.arg(name="")],
+                dataclasses.field(default_factory=lambda: learner),
+            ),
         ],
         frozen=True,
     )

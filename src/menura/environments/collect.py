@@ -23,9 +23,7 @@ def collect(
     return _collect_host(env, carry, policy, key, num_steps)
 
 
-def act(
-    policy: AbstractPolicy, obs: Float[Array, "env obs"], key: PRNGKeyArray
-) -> tuple[Array, Float[Array, " env"]]:
+def act(policy: AbstractPolicy, obs: Float[Array, "env obs"], key: PRNGKeyArray) -> tuple[Array, Float[Array, " env"]]:
     """Sampled actions and their log-probabilities for a batch of observations."""
     keys = jax.random.split(key, obs.shape[0])
     return jax.vmap(lambda o, k: policy.act(o, key=k))(obs, keys)
@@ -37,9 +35,7 @@ def _collect_native(env: NativeEnvs, carry: NativeCarry, policy, key, num_steps)
         obs = carry.obs
         action, log_prob = act(policy, obs, act_key)
         carry, step = env.step(carry, action, key=env_key)
-        return carry, Transition(
-            obs, action, step.reward, step.next_obs, step.terminated, step.truncated, log_prob
-        )
+        return carry, Transition(obs, action, step.reward, step.next_obs, step.terminated, step.truncated, log_prob)
 
     return jax.lax.scan(one_step, carry, jax.random.split(key, num_steps))
 

@@ -35,7 +35,7 @@ def spec_of(observation_space: spaces.Space, action_space: spaces.Space, *, env_
         low, high = action_space.low.tolist(), action_space.high.tolist()
         return Spec(obs_size, BoxActions(tuple(map(float, low)), tuple(map(float, high))))
     raise RequestError(
-        f"{env_id} takes a {type(action_space).__name__} action; Discrete and one-dimensional Box actions are supported."
+        f"{env_id} takes a {type(action_space).__name__} action; Discrete and one-dimensional Box ones are supported."
     )
 
 
@@ -50,7 +50,8 @@ def encode_obs(obs: Any, observation_space: spaces.Space) -> np.ndarray:
 def decode_action(action: np.ndarray, action_space: spaces.Space) -> np.ndarray:
     """Actions as the simulator takes them: Discrete ones from its own start, Box ones clipped to the bounds."""
     if isinstance(action_space, spaces.Discrete):
-        return np.asarray(action, np.int64) + int(action_space.start)
+        return np.asarray(np.asarray(action, np.int64) + int(action_space.start))
+    assert isinstance(action_space, spaces.Box)
     return np.clip(action, action_space.low, action_space.high).astype(action_space.dtype)
 
 

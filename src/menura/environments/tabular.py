@@ -228,7 +228,8 @@ class TabularMDP:
 
     @classmethod
     def from_dense(cls, transitions: Float[np.ndarray, "states actions states"], **settings: Any) -> "TabularMDP":
-        """From P(next state | state, action) ``(states, actions, states)``; a row of zeros is an action that is not offered."""
+        """From P(next state | state, action) ``(states, actions, states)``; a row of zeros is "
+        "an action that is not offered."""
         table = np.asarray(transitions, np.float64)
         if table.ndim != 3 or table.shape[0] != table.shape[2]:
             raise RequestError(f"A dense table has shape (states, actions, states), not {table.shape}.")
@@ -247,17 +248,25 @@ class TabularMDP:
 
     @classmethod
     def from_gymnasium(cls, env_id: str, env_kwargs: dict[str, Any] | None = None, **settings: Any) -> "TabularMDP":
-        """From the table ``P`` of a toy-text environment, such as ``FrozenLake-v1``, ``Taxi-v3`` or ``CliffWalking-v1``.
+        """From the table ``P`` of ``FrozenLake-v1``, ``Taxi-v3``, ``CliffWalking-v1`` and their like.
 
         States that only an ending leads to become terminal, unless ``terminal`` says otherwise; where a state
         both ends an episode and is passed through (Taxi's drop-off), a terminal copy of it is appended.
         """
         from menura.environments.host import make_gymnasium
 
-        env = make_gymnasium(env_id, env_kwargs)
+        try:
+            env = make_gymnasium(env_id, env_kwargs)
+        except RequestError:
+            # Gymnasium drops old numbers; the dynamics of these two are the same.
+            if env_id != "Taxi-v3":
+                raise
+            env = make_gymnasium("Taxi-v4", env_kwargs)
         table = getattr(env.unwrapped, "P", None)
         if table is None:
-            raise RequestError(f"{env_id} has no table P of its dynamics; FrozenLake-v1, Taxi-v3 and CliffWalking-v1 do.")
+            raise RequestError(
+                f"{env_id} has no table P of its dynamics; FrozenLake-v1, Taxi-v3 and CliffWalking-v1 do."
+            )
         rows = [
             (s, a, int(s2), float(p), bool(done))
             for s, actions in table.items()
@@ -269,7 +278,9 @@ class TabularMDP:
         initial = getattr(env.unwrapped, "initial_state_distrib", None)
         env.close()
         endings = np.unique(next_state[done])
-        reached = np.ones(num_states, bool) if initial is None else _reached(np.asarray(initial) > 0, state, next_state, done)
+        reached = (
+            np.ones(num_states, bool) if initial is None else _reached(np.asarray(initial) > 0, state, next_state, done)
+        )
         passed = np.intersect1d(endings, next_state[~done & reached[state] & (state != next_state)])
         copies = {int(s): num_states + i for i, s in enumerate(passed)}
         ends_in = np.array([copies.get(int(s), int(s)) for s in next_state])
@@ -290,15 +301,15 @@ class TabularMDP:
     @classmethod
     def from_trajectories(
         cls,
-        states: Sequence[Int[np.ndarray, " steps_and_one"]],
-        actions: Sequence[Int[np.ndarray, " steps"]],
+        states: Sequence[Any],
+        actions: Sequence[Any],
         *,
         num_states: int,
         num_actions: int,
         smoothing: float = 0.0,
         **settings: Any,
     ) -> "TabularMDP":
-        """Estimated from what happened: P(s' | s, a) = (count + smoothing) / (total + smoothing · successors seen from s).
+        """Estimated from what happened: P(s' | s, a) = (count + smoothing) / (total + smoothing · successors of s).
 
         ``smoothing`` is a pseudo-count given to every successor that any action of the state was seen to
         have, so that an action never tried in a state has their average. With 0, only pairs that were tried exist.
@@ -357,7 +368,9 @@ class TabularMDP:
         known |= {"feature_names", "discount", "horizon", "initial", "terminal"}
         unknown = sorted(arrays.keys() - known)
         if unknown:
-            raise RequestError(f"{path} holds {', '.join(unknown)}, which no problem has; it may hold {', '.join(sorted(known))}.")
+            raise RequestError(
+                f"{path} holds {', '.join(unknown)}, which no problem has; it may hold {', '.join(sorted(known))}."
+            )
         settings: dict[str, Any] = dict(arrays)
         for name, kind in (("num_states", int), ("num_actions", int), ("discount", float), ("horizon", int)):
             if name in settings:
@@ -368,7 +381,9 @@ class TabularMDP:
             raise RequestError(f"{path} has neither a discount nor a horizon; add one.")
         return cls.from_transitions(**settings, source=str(path))
 
-    def as_env(self, theta: Float[np.ndarray, " features"] | None = None, max_episode_steps: int | None = None) -> "TabularEnv":
+    def as_env(
+        self, theta: Float[np.ndarray, " features"] | None = None, max_episode_steps: int | None = None
+    ) -> "TabularEnv":
         """As a JAX environment whose reward is θ·features; 0 without a θ."""
         return make_tabular_env(self, theta, max_episode_steps)
 
@@ -440,9 +455,13 @@ def make_tabular_env(mdp: TabularMDP, theta: Any = None, max_episode_steps: int 
     """The JAX environment of a problem whose reward is θ·features."""
     if mdp.initial is None:
         raise RequestError("A problem that is played needs its initial distribution; give initial.")
-    counts = np.bincount(mdp.state.astype(np.int64) * mdp.num_actions + mdp.action, minlength=mdp.num_states * mdp.num_actions)
+    counts = np.bincount(
+        mdp.state.astype(np.int64) * mdp.num_actions + mdp.action, minlength=mdp.num_states * mdp.num_actions
+    )
     total = np.cumsum(mdp.probability)
-    before = np.repeat(total[mdp.pair_start] - mdp.probability[mdp.pair_start], np.diff(np.append(mdp.pair_start, len(total))))
+    before = np.repeat(
+        total[mdp.pair_start] - mdp.probability[mdp.pair_start], np.diff(np.append(mdp.pair_start, len(total)))
+    )
     reward = transition_reward(mdp, np.zeros(mdp.num_features) if theta is None else np.asarray(theta, np.float64))
     is_terminal = np.zeros(mdp.num_states, bool)
     if mdp.terminal is not None:
@@ -638,7 +657,8 @@ def _with_names(mdp: TabularMDP, source: str) -> TabularMDP:
     shared = len(set(widths)) == 1 and len(names) == widths[0]
     if len(names) != sum(widths) and not shared:
         raise RequestError(
-            f"{source}: there are {len(names)} feature_names for {sum(widths)} columns of features; give each column one."
+            f"{source}: there are {len(names)} feature_names for {sum(widths)} columns of "
+            f"features; give each column one."
         )
     if len(set(names)) < len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])

@@ -1,6 +1,6 @@
 """What PPO and TRPO share: advantages of a rollout, and the statistics that live in the state."""
 
-from typing import TypeVar
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,8 +10,6 @@ from jaxtyping import Array, Float
 from menura.core import Hyper, Transition
 from menura.networks import Policy, ValueFunction
 from menura.returns import gae
-
-AnyModule = TypeVar("AnyModule", bound=eqx.Module)
 
 
 def advantages(
@@ -25,9 +23,7 @@ def advantages(
     """Advantages, and the returns they imply for the value function, of a rollout ``[time, env]``."""
     over_rollout = jax.vmap(jax.vmap(value_function))
     value, next_value = over_rollout(batch.obs), over_rollout(batch.next_obs)
-    over_envs = jax.vmap(
-        lambda *stream: gae(*stream, gamma=gamma, gae_lambda=gae_lambda), in_axes=1, out_axes=1
-    )
+    over_envs = jax.vmap(lambda *stream: gae(*stream, gamma=gamma, gae_lambda=gae_lambda), in_axes=1, out_axes=1)
     advantage = over_envs(reward, value, next_value, batch.terminated, batch.truncated)
     return advantage, advantage + value
 
@@ -56,7 +52,7 @@ def with_returns(value_function: ValueFunction, returns: Float[Array, "time env"
     return eqx.tree_at(lambda v: (v.network, v.returns), value_function, (network, new))
 
 
-def with_observations(module: AnyModule, batch: Transition) -> AnyModule:
+def with_observations(module: Any, batch: Transition) -> Any:
     """A policy or value function whose observation statistics have seen the rollout too."""
     obs = batch.obs.reshape(-1, batch.obs.shape[-1])
     return eqx.tree_at(lambda m: m.norm, module, module.norm.add(obs))

@@ -1,6 +1,6 @@
 """Proximal policy optimisation (Schulman et al. 2017)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -84,9 +84,7 @@ class PPO(AbstractForwardLearner):
 
     @property
     def _optimiser(self) -> optax.GradientTransformation:
-        return optax.chain(
-            optax.clip_by_global_norm(self.max_grad_norm), optax.adam(self.learning_rate, eps=1e-5)
-        )
+        return optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.adam(self.learning_rate, eps=1e-5))
 
     def init(self, spec: Spec, *, key: PRNGKeyArray) -> PPOState:
         """A nearly uniform policy and a value of zero."""
@@ -106,9 +104,7 @@ class PPO(AbstractForwardLearner):
         """The policy that acts."""
         return state.policy
 
-    def loss(
-        self, policy: Policy, value: ValueFunction, minibatch: Minibatch
-    ) -> tuple[Float[Array, ""], Metrics]:
+    def loss(self, policy: Policy, value: ValueFunction, minibatch: Minibatch) -> tuple[Float[Array, ""], Metrics]:
         """What one gradient step lowers, and its parts."""
 
         def of_one(row: Minibatch):
@@ -119,7 +115,7 @@ class PPO(AbstractForwardLearner):
             value_error = 0.5 * jnp.square(value.standardised(row.obs) - target)
             return surrogate, value_error, distribution.entropy(), approximate_kl(log_prob, row.log_prob)
 
-        surrogate, value_error, entropy, kl = map(jnp.mean, jax.vmap(of_one)(minibatch))
+        surrogate, value_error, entropy, kl = (jnp.mean(x) for x in jax.vmap(of_one)(minibatch))
         loss = -surrogate + self.vf_coef * value_error - self.ent_coef * entropy
         return loss, {
             "loss/policy": -surrogate,
@@ -132,15 +128,17 @@ class PPO(AbstractForwardLearner):
         self, state: PPOState, batch: Transition, reward: Float[Array, "time env"], *, key: PRNGKeyArray
     ) -> tuple[PPOState, Metrics]:
         """``num_epochs`` passes over a rollout ``[time, env]``."""
-        advantage, returns = advantages(
-            state.value, batch, reward, gamma=self.gamma, gae_lambda=self.gae_lambda
-        )
+        advantage, returns = advantages(state.value, batch, reward, gamma=self.gamma, gae_lambda=self.gae_lambda)
         value = with_returns(state.value, returns)
         rows = Minibatch(batch.obs, batch.action, batch.log_prob, standardise(advantage), returns)
         rows = jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:])), rows)
         size = rows.log_prob.shape[0]
         networks = (state.policy, value)
         weights, fixed = eqx.partition(networks, (trainable(state.policy), trainable(value)))
+
+        def loss_of(weights: Any, minibatch: Minibatch) -> tuple[Float[Array, ""], Metrics]:
+            policy, value = eqx.combine(weights, fixed)
+            return self.loss(policy, value, minibatch)
 
         def one_epoch(carry, epoch_key):
             order = jax.random.permutation(epoch_key, size).reshape(self.num_minibatches, -1)
@@ -149,16 +147,15 @@ class PPO(AbstractForwardLearner):
         def one_minibatch(carry, index):
             weights, opt_state = carry
             minibatch = jax.tree.map(lambda x: x[index], rows)
-            gradient, metrics = jax.grad(
-                lambda w: self.loss(*eqx.combine(w, fixed), minibatch), has_aux=True
-            )(weights)
+            gradient, metrics = jax.grad(loss_of, has_aux=True)(weights, minibatch)
             step, opt_state = self._optimiser.update(gradient, opt_state)
             return (optax.apply_updates(weights, step), opt_state), metrics
 
         (weights, opt_state), metrics = jax.lax.scan(
             one_epoch, (weights, state.opt_state), jax.random.split(key, self.num_epochs)
         )
-        policy, value = eqx.combine(weights, fixed)
+        learned: Any = eqx.combine(weights, fixed)
+        policy, value = learned
         metrics = {name: jnp.mean(values[-1]) for name, values in metrics.items()}
         metrics["value/explained_variance"] = 1 - jnp.var(advantage) / (jnp.var(returns) + 1e-8)
         return PPOState(with_observations(policy, batch), with_observations(value, batch), opt_state), metrics

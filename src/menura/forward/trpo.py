@@ -165,9 +165,7 @@ class TRPO(AbstractForwardLearner):
         self, state: TRPOState, batch: Transition, reward: Float[Array, "time env"], *, key: PRNGKeyArray
     ) -> tuple[TRPOState, Metrics]:
         """One trust-region step of the policy on a rollout ``[time, env]``, then the value function's fit."""
-        advantage, returns = advantages(
-            state.value, batch, reward, gamma=self.gamma, gae_lambda=self.gae_lambda
-        )
+        advantage, returns = advantages(state.value, batch, reward, gamma=self.gamma, gae_lambda=self.gae_lambda)
         obs, action, flat_advantage = (
             x.reshape((-1, *x.shape[2:])) for x in (batch.obs, batch.action, standardise(advantage))
         )
@@ -243,7 +241,8 @@ class TRPO(AbstractForwardLearner):
             jax.random.split(key, self.value_epochs)
         ).reshape(self.value_epochs * self.value_minibatches, -1)
         (weights, opt_state), errors = jax.lax.scan(one_minibatch, (weights, opt_state), order)
-        return eqx.combine(weights, fixed), opt_state, jnp.mean(errors[-self.value_minibatches :])
+        learned: Any = eqx.combine(weights, fixed)
+        return learned, opt_state, jnp.mean(errors[-self.value_minibatches :])
 
 
 def fisher_product(distributions, parameters: Float[Array, " parameters"]):

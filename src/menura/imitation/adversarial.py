@@ -6,6 +6,7 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -39,16 +40,20 @@ class ScoreNetwork(eqx.Module):
     network: MLP
     center: Float[Array, " action"] | None
     half_width: Float[Array, " action"] | None
+    limit: Float[Array, " action"] | None
+    """1 for bounded actions, infinite for unbounded ones."""
     num_actions: int = eqx.field(static=True)
 
     def __init__(self, spec: Spec, hidden_sizes: tuple[int, ...], *, activation: Activation, key: PRNGKeyArray):
         """A fresh network, whose score is near 0."""
         match spec.actions:
             case DiscreteActions(num_actions=num_actions):
-                self.center = self.half_width = None
+                self.center = self.half_width = self.limit = None
                 self.num_actions = num_actions
             case BoxActions() as box:
                 self.center, self.half_width = jnp.asarray(box.center), jnp.asarray(box.half_width)
+                bounded = np.isfinite(np.asarray(box.low)) & np.isfinite(np.asarray(box.high))
+                self.limit = jnp.where(bounded, 1.0, jnp.inf)
                 self.num_actions = box.size
         self.norm = RunningNorm(spec.obs_size)
         self.network = MLP(
@@ -57,12 +62,10 @@ class ScoreNetwork(eqx.Module):
 
     def features(self, obs: Float[Array, " obs"], action: Array) -> Float[Array, " features"]:
         """What the network sees of one step."""
-        if self.center is None:
+        if self.center is None or self.half_width is None or self.limit is None:
             encoded = jax.nn.one_hot(action, self.num_actions)
         else:
-            bounded = jnp.isfinite(self.half_width)
-            encoded = (action - self.center) / self.half_width
-            encoded = jnp.where(bounded, jnp.clip(encoded, -1, 1), encoded)
+            encoded = jnp.clip((action - self.center) / self.half_width, -self.limit, self.limit)
         return jnp.concatenate([self.norm(obs), encoded])
 
     def of_features(self, features: Float[Array, " features"]) -> Float[Array, ""]:
@@ -153,7 +156,8 @@ class GAIL(AbstractImitationLearner):
         """A fresh policy and a fresh score."""
         forward_key, score_key = jax.random.split(key)
         score = ScoreNetwork(spec, self.hidden_sizes, activation=self.activation, key=score_key)
-        return GAILState(self.forward.init(spec, key=forward_key), score, self._optimiser.init(score.network))
+        weights: Any = score.network
+        return GAILState(self.forward.init(spec, key=forward_key), score, self._optimiser.init(weights))
 
     @property
     def num_steps(self) -> int:
@@ -233,13 +237,12 @@ class GAIL(AbstractImitationLearner):
             mix = jax.random.uniform(mix_key, shape)
 
             def loss(network):
-                return self.score_loss(
-                    eqx.tree_at(lambda s: s.network, score, network), of_expert, of_learner, mix
-                )
+                return self.score_loss(eqx.tree_at(lambda s: s.network, score, network), of_expert, of_learner, mix)
 
             gradient, metrics = jax.grad(loss, has_aux=True)(network)
             step, opt_state = self._optimiser.update(gradient, opt_state, network)
-            return (optax.apply_updates(network, step), opt_state), metrics
+            stepped: Any = optax.apply_updates(network, step)
+            return (stepped, opt_state), metrics
 
         (network, opt_state), metrics = jax.lax.scan(
             one_step, (score.network, opt_state), jax.random.split(key, self.num_score_steps)

@@ -1,5 +1,7 @@
 """Behavioral cloning: supervised learning of the expert's action from its observation (Pomerleau 1991)."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from menura.core import AbstractImitationLearner, ExpertData, Hyper, Metrics, Spec, Transition
 from menura.forward.on_policy import log_probs_of, trainable
-from menura.networks import Activation, Policy, RunningNorm, make_policy
+from menura.networks import Activation, CategoricalPolicy, Policy, RunningNorm, make_policy
 
 
 def negative_log_likelihood(policy: Policy, demos: Transition) -> Float[Array, ""]:
@@ -99,7 +101,8 @@ class BC(AbstractImitationLearner):
             flat, opt_state = carry
             value, gradient = jax.value_and_grad(loss)(flat, jax.tree.map(lambda x: x[rows], expert))
             step, opt_state = self._optimiser.update(gradient, opt_state, flat)
-            return (optax.apply_updates(flat, step), opt_state), value
+            moved: Any = optax.apply_updates(flat, step)
+            return (moved, opt_state), value
 
         (flat, opt_state), losses = jax.lax.scan(one_batch, (flat, state.opt_state), index)
         policy = self._bounded(eqx.combine(unravel(flat), fixed))
@@ -114,6 +117,6 @@ class BC(AbstractImitationLearner):
         return BCState(policy, opt_state, best, best_loss, since), metrics
 
     def _bounded(self, policy: Policy) -> Policy:
-        if not hasattr(policy, "log_std"):
+        if isinstance(policy, CategoricalPolicy):
             return policy
         return eqx.tree_at(lambda p: p.log_std, policy, jnp.maximum(policy.log_std, self.min_log_std))

@@ -123,7 +123,7 @@ class Choices:
         """How much arrives in each state when so much leaves by each choice."""
         if self.is_deterministic:
             return np.bincount(self.outcome, flow, self.num_states)
-        return self.outcome.T @ flow
+        return self.transposed @ flow
 
     def sum_by_state(self, flow: Float[np.ndarray, "choices *more"]) -> Float[np.ndarray, "states *more"]:
         """Sums over the choices of each state."""

@@ -27,7 +27,9 @@ class Grid:
 
     def __post_init__(self):
         if len(self.bins) != len(self.low) or min(self.bins) < 1:
-            raise RequestError(f"Give --bins a whole number, at least 1, for each of the {len(self.low)} observed numbers.")
+            raise RequestError(
+                f"Give --bins a whole number, at least 1, for each of the {len(self.low)} observed numbers."
+            )
 
     @property
     def num_cells(self) -> int:
@@ -41,7 +43,7 @@ class Grid:
 
     def state_of(self, obs: Float[np.ndarray, "*n axes"]) -> Int[np.ndarray, "*n"]:
         """The number of the cell, the last axis running fastest."""
-        return np.ravel_multi_index(tuple(np.moveaxis(self.coordinates(obs), -1, 0)), self.bins).astype(np.int64)
+        return np.asarray(np.ravel_multi_index(tuple(np.moveaxis(self.coordinates(obs), -1, 0)), self.bins), np.int64)
 
     def samples(self, each: int) -> Float[np.ndarray, "samples axes"]:
         """Points spread evenly over every cell, ``each`` along every axis."""

@@ -2,7 +2,6 @@
 
 import json
 import time
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,7 +157,8 @@ def fit(
         search.evaluations += tried
     if np.max(np.abs(search.theta), initial=0.0) > 1e6:
         raise RequestError(
-            "θ grows without bound: no finite reward explains these demonstrations exactly; add a prior, such as --prior l2=0.01."
+            "θ grows without bound: no finite reward explains these demonstrations exactly; add a "
+            "prior, such as --prior l2=0.01."
         )
     return _report(problem, match, forward_pass, prior, search, began, objective)
 
@@ -190,8 +190,12 @@ def evaluate_at(
 def _check_options(problem: Problem, match: Match, forward_pass: ForwardPass) -> None:
     if match == "features" and problem.method == "maxent":
         raise RequestError("MaxEnt's likelihood already matches features; leave out --match features, or use mce.")
-    if forward_pass == "printed" and (problem.method != "maxent" or problem.mdp.horizon is None and problem.paths.goals is not None):
-        raise RequestError("The printed forward pass belongs to maxent with a horizon or terminal states; leave it out here.")
+    if forward_pass == "printed" and (
+        problem.method != "maxent" or problem.mdp.horizon is None and problem.paths.goals is not None
+    ):
+        raise RequestError(
+            "The printed forward pass belongs to maxent with a horizon or terminal states; leave it out here."
+        )
 
 
 def _report(

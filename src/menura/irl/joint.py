@@ -53,8 +53,9 @@ def fit_jointly(
     theta = maximize(first.evaluate, first.derive, np.zeros(first.choices.features.num_features), prior=Prior()).theta
     size, extra = len(theta), len(phi)
     steps = step * np.eye(extra)
-    iteration, information = 0, np.eye(size + extra)
-    for iteration in range(1, max_iterations + 1):
+    iterations, information = 0, np.eye(size + extra)
+    while iterations < max_iterations:
+        iterations += 1
         here = objective(phi).derive(theta)
         total = lambda p, theta=theta: objective(p).evaluate(theta).value + dynamics_log_likelihood(p)  # noqa: E731
         around = [(objective(phi + e).evaluate(theta), objective(phi - e).evaluate(theta)) for e in steps]
@@ -76,4 +77,4 @@ def fit_jointly(
             break
     value = objective(phi).evaluate(theta).value
     errors = np.sqrt(np.diag(np.linalg.inv(information)))
-    return JointEstimate(theta, phi, errors, value, value + dynamics_log_likelihood(phi), iteration)
+    return JointEstimate(theta, phi, errors, value, value + dynamics_log_likelihood(phi), iterations)

@@ -9,21 +9,33 @@ from scipy.sparse.linalg import LinearOperator, MatrixRankWarning, bicgstab, gmr
 
 from menura.irl.choices import Choices
 
-DIRECT_SIZE = 3000
+DIRECT_SIZE = 300
 """Up to so many states a sparse LU is always cheap; beyond, a Krylov method is tried first."""
 
-COLUMNS = 32
+MANY_COLUMNS, MANY_STATES = 8, 20_000
+"""For so many right-hand sides at once a factorization pays, unless there are too many states."""
+
+COLUMNS = 8
 """Right-hand sides solved at a time: SuperLU hands wider blocks to a threaded BLAS that is slower on sparse factors."""
 
 
 def factorize(matrix: sp.csc_array) -> Any:
-    """A sparse LU; ``None`` where the matrix is singular."""
+    """A sparse LU; ``None`` where the matrix is singular.
+
+    Pivots stay on the diagonal: I minus a matrix of weights is then eliminated without any cancellation, and every
+    component of a solution is accurate to its own size, however small. Row exchanges would lose the small ones.
+    """
     import warnings
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", MatrixRankWarning)
-            return splu(sp.csc_matrix(matrix), permc_spec="COLAMD", diag_pivot_thresh=0.01)
+            return splu(
+                sp.csc_matrix(matrix),
+                permc_spec="MMD_AT_PLUS_A",
+                diag_pivot_thresh=0.0,
+                options={"SymmetricMode": True},
+            )
     except (RuntimeError, MatrixRankWarning):
         return None
 
@@ -76,7 +88,8 @@ class PolicySystem:
         return self._run(right, 0.0, transposed=True)
 
     def _run(self, right: np.ndarray, tolerance: float, *, transposed: bool) -> np.ndarray:
-        if self.is_iterative and self._lu is None:
+        many = right.ndim > 1 and right.shape[1] >= MANY_COLUMNS and self._size <= MANY_STATES
+        if self.is_iterative and self._lu is None and not many:
             if right.ndim == 1:
                 found = self._krylov(right, tolerance or 1e-13, transposed)
                 if found is not None:

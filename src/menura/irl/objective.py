@@ -32,7 +32,9 @@ class Tails:
     """Where each one's candidates begin."""
     candidate: Int[np.ndarray, " candidates"]
 
-    def weigh(self, reward: Float[np.ndarray, " choices"]) -> tuple[Float[np.ndarray, " tails"], Float[np.ndarray, " candidates"]]:
+    def weigh(
+        self, reward: Float[np.ndarray, " choices"]
+    ) -> tuple[Float[np.ndarray, " tails"], Float[np.ndarray, " candidates"]]:
         """log Σ exp of the candidates' rewards, and how likely each is the one."""
         values = reward[self.candidate]
         best = np.maximum.reduceat(values, self.first)
@@ -223,7 +225,8 @@ class Problem:
                 rows = rows[ended[mdp.next_state[rows]]]
             elif paths.lengths[which] < mdp.horizon:
                 raise RequestError(
-                    f"{paths.source}: path {which} ends before the horizon in a state that is not recorded; add final_states."
+                    f"{paths.source}: path {which} ends before the horizon in a state that is not recorded; "
+                    f"add final_states."
                 )
             if not len(rows):
                 raise RequestError(f"{paths.source}: path {which} does not end in a terminal state; add final_states.")
@@ -244,7 +247,9 @@ class Problem:
                     sources.append(Source(states, initial[states] * share))
                     owners.append(np.zeros(len(states), np.int64))
                 else:
-                    sources.append(Source(paths.states[paths.first[members]], np.full(len(members), 1 / paths.num_paths)))
+                    sources.append(
+                        Source(paths.states[paths.first[members]], np.full(len(members), 1 / paths.num_paths))
+                    )
                     owners.append(members)
             parts.append(Part(planner, tuple(sources), tuple(owners)))
         return tuple(parts)
@@ -257,10 +262,17 @@ class Problem:
         return weight, np.bincount(self.step_choice[known], weight[known], self.choices.num_choices)
 
     def dual(self) -> Objective:
-        """θ · f_expert − E V(first state): its maximum is the policy of largest causal entropy that matches f_expert."""
+        """θ · f_expert − E V(first state): largest for the policy of most causal entropy that matches f_expert."""
         weight, counts = self.expert_frequencies()
         return Objective(
-            self.choices, counts, self.starts(), self.step_choice, self.paths.path_of_step, weight, None, self.paths.num_paths
+            self.choices,
+            counts,
+            self.starts(),
+            self.step_choice,
+            self.paths.path_of_step,
+            weight,
+            None,
+            self.paths.num_paths,
         )
 
     def learner_flow(self, reward: Float[np.ndarray, " choices"]) -> Float[np.ndarray, " choices"]:
@@ -293,7 +305,8 @@ def make_problem(mdp: TabularMDP, paths: Paths, method: Method) -> Problem:
         raise RequestError(f"There is no method {method!r}; choose maxent or mce.")
     if method == "maxent" and mdp.discount < 1:
         raise RequestError(
-            f"MaxEnt weighs whole paths, so a discount of {mdp.discount:g} has no meaning there; use mce, or a discount of 1."
+            f"MaxEnt weighs whole paths, so a discount of {mdp.discount:g} has no meaning "
+            f"there; use mce, or a discount of 1."
         )
     pair = check_paths(mdp, paths)
     following = successors(mdp, paths, pair)
@@ -320,14 +333,16 @@ def _check_endings(mdp, paths, method, following, terminal) -> None:
         wrong = np.flatnonzero((ends >= 0) & (ends != paths.goals))
         if len(wrong):
             raise RequestError(
-                f"{paths.source}: path {wrong[0]} ends in state {ends[wrong[0]]}, and its goal is {paths.goals[wrong[0]]}; "
+                f"{paths.source}: path {wrong[0]} ends in state {ends[wrong[0]]}, and its goal is "
+                f"{paths.goals[wrong[0]]}; "
                 "a path with a goal ends there only."
             )
     elif method == "maxent" and mdp.horizon is None:
         wrong = np.flatnonzero((ends >= 0) & ~terminal[np.maximum(ends, 0)])
         if len(wrong):
             raise RequestError(
-                f"{paths.source}: path {wrong[0]} ends in state {ends[wrong[0]]}, which is not terminal; without a horizon, "
+                f"{paths.source}: path {wrong[0]} ends in state {ends[wrong[0]]}, which is not "
+                f"terminal; without a horizon, "
                 "MaxEnt is a distribution over paths that end."
             )
 
@@ -378,7 +393,11 @@ def _check_possible(problem: Problem) -> None:
     paths = problem.paths
     for planner, goals in zip(problem.planners, problem.members, strict=True):
         for j, members in enumerate(goals):
-            steps = np.flatnonzero(np.isin(paths.path_of_step, members)) if len(members) < paths.num_paths else np.arange(len(paths.states))
+            steps = (
+                np.flatnonzero(np.isin(paths.path_of_step, members))
+                if len(members) < paths.num_paths
+                else np.arange(len(paths.states))
+            )
             steps = steps[problem.step_choice[steps] >= 0]
             allowed = planner.allows(problem.step_choice[steps], paths.time[steps], j)
             if not allowed.all():

@@ -99,7 +99,9 @@ def maximize(
                 size /= 2
                 continue
             gain = then.value + prior.value(trial) - target
-            smaller = np.linalg.norm(_uphill(trial, then.gradient - prior.l2 * trial, prior.l1)) < 0.5 * np.linalg.norm(uphill)
+            smaller = np.linalg.norm(_uphill(trial, then.gradient - prior.l2 * trial, prior.l1)) < 0.5 * np.linalg.norm(
+                uphill
+            )
             if np.isfinite(then.value) and (smaller if near else gain >= 1e-4 * size * max(expected, 0.0)):
                 found = then
                 break
@@ -202,7 +204,9 @@ class _Memory:
         return np.where(q * ascent > 0, q, 0.0) if l1 else q
 
 
-def find_start(evaluate: Callable[[np.ndarray], Evaluation], choices: Choices) -> tuple[Float[np.ndarray, " features"], int]:
+def find_start(
+    evaluate: Callable[[np.ndarray], Evaluation], choices: Choices
+) -> tuple[Float[np.ndarray, " features"], int]:
     """A θ at which the objective exists, and how many were tried: 0, or one whose every reward is negative enough."""
     zero = np.zeros(choices.features.num_features)
     try:
@@ -227,7 +231,8 @@ def find_start(evaluate: Callable[[np.ndarray], Evaluation], choices: Choices) -
 
 
 def _most_negative(choices: Choices) -> Float[np.ndarray, " features"] | None:
-    """θ with reward ≤ −1 everywhere, its largest weight as small as can be: a linear program over the rows that bind."""
+    """θ with reward ≤ −1 everywhere, its largest weight as small as can be: a linear "
+    "program over the rows that bind."""
     from scipy.optimize import linprog
 
     features = choices.features.dense()
@@ -235,7 +240,9 @@ def _most_negative(choices: Choices) -> Float[np.ndarray, " features"] | None:
     size = features.shape[1]
     # Variables θ and t = max |θ|.
     cost = np.append(np.zeros(size), 1.0)
-    box = np.concatenate([np.hstack([np.eye(size), -np.ones((size, 1))]), np.hstack([-np.eye(size), -np.ones((size, 1))])])
+    box = np.concatenate(
+        [np.hstack([np.eye(size), -np.ones((size, 1))]), np.hstack([-np.eye(size), -np.ones((size, 1))])]
+    )
     for _ in range(30):
         table = np.concatenate([np.hstack([rows, np.zeros((len(rows), 1))]), box])
         limit = np.concatenate([-np.ones(len(rows)), np.zeros(2 * size)])

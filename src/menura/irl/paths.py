@@ -59,7 +59,11 @@ class Paths:
         """The paths with these numbers (or where a mask is true), in this order."""
         chosen = np.arange(self.num_paths)[np.asarray(chosen)]
         first, lengths = self.first[chosen], self.lengths[chosen]
-        rows = np.concatenate([np.arange(f, f + n) for f, n in zip(first, lengths, strict=True)]) if len(chosen) else chosen
+        rows = (
+            np.concatenate([np.arange(f, f + n) for f, n in zip(first, lengths, strict=True)])
+            if len(chosen)
+            else chosen
+        )
         pick = lambda x: None if x is None else x[chosen]  # noqa: E731
         ends = (pick(self.final_states), pick(self.goals), pick(self.individuals))
         return Paths(self.states[rows], self.actions[rows], lengths, *ends, self.source)
@@ -101,8 +105,12 @@ class Paths:
         arrays = read_npz(path)
         missing = [name for name in ("states", "actions", "episode_lengths") if name not in arrays]
         if missing:
-            raise RequestError(f"{path} has no {', '.join(missing)}: demos.npz lists one step a row, and each path's length.")
-        unknown = sorted(arrays.keys() - {"states", "actions", "episode_lengths", "final_states", "goals", "individuals"})
+            raise RequestError(
+                f"{path} has no {', '.join(missing)}: demos.npz lists one step a row, and each path's length."
+            )
+        unknown = sorted(
+            arrays.keys() - {"states", "actions", "episode_lengths", "final_states", "goals", "individuals"}
+        )
         if unknown:
             raise RequestError(f"{path} holds {', '.join(unknown)}, which demonstrations on a table do not have.")
         whole = {name: _whole(value, name, path) for name, value in arrays.items()}
@@ -116,7 +124,9 @@ class Paths:
             raise RequestError(f"{path}: every path needs at least one step, and there must be a path.")
         for name in ("final_states", "goals", "individuals"):
             if name in whole and len(whole[name]) != len(lengths):
-                raise RequestError(f"{path}: {name} has {len(whole[name])} rows for {len(lengths)} paths; give one a path.")
+                raise RequestError(
+                    f"{path}: {name} has {len(whole[name])} rows for {len(lengths)} paths; give one a path."
+                )
         ends = (whole.get(name) for name in ("final_states", "goals", "individuals"))
         return cls(whole["states"], whole["actions"], lengths, *ends, str(path))
 
@@ -128,7 +138,10 @@ class Paths:
                 names = [name.strip() for name in reader.fieldnames or ()]
                 missing = [name for name in ("individual", "time", "state", "action") if name not in names]
                 if missing:
-                    raise RequestError(f"{path} has no column {', '.join(missing)}; a panel has individual, time, state, action[, goal].")
+                    raise RequestError(
+                        f"{path} has no column {', '.join(missing)}; a panel has individual, time, state, "
+                        f"action[, goal]."
+                    )
                 rows = [{(k or "").strip(): v for k, v in row.items()} for row in reader]
         except FileNotFoundError as error:
             raise RequestError(f"There is no file {path}.") from error
@@ -151,7 +164,9 @@ class Paths:
         same = np.diff(individual) == 0
         if (same & (np.diff(time) == 0)).any():
             row = int(np.flatnonzero(same & (np.diff(time) == 0))[0])
-            raise RequestError(f"{path}: individual {labels[individual[row]]} has two rows at time {time[row]:g}; keep one.")
+            raise RequestError(
+                f"{path}: individual {labels[individual[row]]} has two rows at time {time[row]:g}; keep one."
+            )
         states, actions = columns["state"][order], columns["action"][order]
         breaks = ~same
         if "goal" in columns:
@@ -181,22 +196,27 @@ def check_paths(mdp: TabularMDP, paths: Paths) -> Int[np.ndarray, " steps"]:
         bad = np.flatnonzero((values < 0) | (values >= mdp.num_states))
         if len(bad):
             raise RequestError(
-                f"{source}: {name} {values[bad[0]]} (row {bad[0]}) is not among the problem's states 0 to {mdp.num_states - 1}."
+                f"{source}: {name} {values[bad[0]]} (row {bad[0]}) is not among the problem's "
+                f"states 0 to {mdp.num_states - 1}."
             )
     bad = np.flatnonzero((paths.actions < 0) | (paths.actions >= mdp.num_actions))
     if len(bad):
         raise RequestError(
-            f"{source}: action {paths.actions[bad[0]]} (row {bad[0]}) is not among the problem's actions 0 to {mdp.num_actions - 1}."
+            f"{source}: action {paths.actions[bad[0]]} (row {bad[0]}) is not among the "
+            f"problem's actions 0 to {mdp.num_actions - 1}."
         )
     absorbing = np.zeros(mdp.num_states, bool)
     if mdp.terminal is not None:
         absorbing[mdp.terminal] = True
-    at_goal = np.zeros(len(paths.states), bool) if paths.goals is None else paths.states == paths.goals[paths.path_of_step]
+    at_goal = (
+        np.zeros(len(paths.states), bool) if paths.goals is None else paths.states == paths.goals[paths.path_of_step]
+    )
     bad = np.flatnonzero(absorbing[paths.states] | at_goal)
     if len(bad):
         which, kind = paths.path_of_step[bad[0]], "its goal" if at_goal[bad[0]] else "terminal"
         raise RequestError(
-            f"{source}: path {which} acts in state {paths.states[bad[0]]}, which is {kind}; a path ends where it gets there."
+            f"{source}: path {which} acts in state {paths.states[bad[0]]}, which is {kind}; a "
+            f"path ends where it gets there."
         )
     pair = mdp.pair_index(paths.states, paths.actions)
     bad = np.flatnonzero(pair < 0)
@@ -230,7 +250,9 @@ def successors(mdp: TabularMDP, paths: Paths, pair: Int[np.ndarray, " steps"]) -
     return following
 
 
-def transition_index(mdp: TabularMDP, pair: Int[np.ndarray, " n"], following: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+def transition_index(
+    mdp: TabularMDP, pair: Int[np.ndarray, " n"], following: Int[np.ndarray, " n"]
+) -> Int[np.ndarray, " n"]:
     """The transitions from these pairs to these states; −1 where there is none."""
     low = mdp.pair_start[pair].copy()
     last = np.append(mdp.pair_start, mdp.num_transitions)[pair + 1] - 1
@@ -243,14 +265,18 @@ def transition_index(mdp: TabularMDP, pair: Int[np.ndarray, " n"], following: In
     return np.where(mdp.next_state[low] == following, low, -1)
 
 
-def check_successors(mdp: TabularMDP, paths: Paths, pair: np.ndarray, following: np.ndarray) -> Int[np.ndarray, " steps"]:
+def check_successors(
+    mdp: TabularMDP, paths: Paths, pair: np.ndarray, following: np.ndarray
+) -> Int[np.ndarray, " steps"]:
     """The transition of every step, −1 where its outcome is not known; refuses impossible ones."""
     found = transition_index(mdp, pair, following)
     bad = np.flatnonzero((found < 0) & (following >= 0))
     if len(bad):
         step = bad[0]
         raise RequestError(
-            f"{paths.source}: path {paths.path_of_step[step]} goes from state {paths.states[step]} by action "
-            f"{paths.actions[step]} to state {following[step]} (row {step}), a transition of probability 0 in the problem."
+            f"{paths.source}: path {paths.path_of_step[step]} goes from state {paths.states[step]} by "
+            f"action "
+            f"{paths.actions[step]} to state {following[step]} (row {step}), a transition of "
+            f"probability 0 in the problem."
         )
     return np.where(following >= 0, found, -1)

@@ -76,7 +76,8 @@ def _gather(value: np.ndarray, weight: np.ndarray) -> float:
 
 
 class FinitePlanner:
-    """A number of steps. Absorbing states are worth 0; with ``must_end``, whatever has not ended by then is worth −∞."""
+    """A number of steps. Absorbing states are worth 0; with ``must_end``, whatever has not "
+    "ended by then is worth −∞."""
 
     def __init__(
         self,
@@ -115,6 +116,29 @@ class FinitePlanner:
             values[t] = value
         return values, log_policy
 
+    def _forward_ready(self, reward: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values (H+1, S) and policies (H, P), each exponential taken once where every state offers as many choices."""
+        c, r = self.choices, self._own(reward)
+        if not self._plain or not c.width:
+            values, log_policy = self._backward(reward)
+            return values, np.exp(log_policy)
+        values = np.empty((self.horizon + 1, c.num_states))
+        policy = np.empty((self.horizon, c.num_choices))
+        values[-1] = self._end
+        ones = np.ones(c.width)
+        for t in range(self.horizon - 1, -1, -1):
+            later = c.expect(values[t + 1])
+            q = r + (later if self.discount == 1 else self.discount * later)
+            top = float(q.max())
+            if not top - float(q.min()) < 600:  # one shift for all would underflow
+                values, log_policy = self._backward(reward)
+                return values, np.exp(log_policy)
+            weight = np.exp(q - top).reshape(c.num_states, c.width)
+            total = weight @ ones
+            np.add(np.log(total), top, out=values[t])
+            np.divide(weight, total[:, None], out=policy[t].reshape(c.num_states, c.width))
+        return values, policy
+
     def allows(
         self, choice: Int[np.ndarray, " n"], time: Int[np.ndarray, " n"], goal: int = 0
     ) -> Bool[np.ndarray, " n"]:
@@ -147,8 +171,7 @@ class FinitePlanner:
         """G and its flow, and with ``features`` its derivatives along them; with ``visits`` their information."""
         (source,) = sources
         c = self.choices
-        values, log_policy = self._backward(reward)
-        policy = np.exp(log_policy)
+        values, policy = self._forward_ready(reward)
         pushed = np.zeros((self.horizon, c.num_states))
         time = np.zeros_like(source.state) if source.time is None else source.time
         inside = time < self.horizon
@@ -236,10 +259,7 @@ class StationaryPlanner:
     """Without a horizon: discounted, or undiscounted with absorbing states that are reached with probability 1."""
 
     def __init__(self, choices: Choices, *, discount: float, absorbing: Bool[np.ndarray, " states"]):
-        if discount < 1:
-            keep = alive_choices(choices, absorbing)
-        else:
-            keep = proper_choices(choices, absorbing)
+        keep = (alive_choices if discount < 1 else proper_choices)(choices, absorbing)
         self._kept = None if keep.all() else np.flatnonzero(keep)
         self._all = choices
         self.choices = choices if self._kept is None else choices.restrict(keep)
@@ -327,8 +347,10 @@ class StationaryPlanner:
     def _blame(self, reward: np.ndarray, policy: np.ndarray) -> str:
         worst = int(np.argmax(np.where(policy > 1e-3, reward, -np.inf)))
         return (
-            "The soft values diverge: going on pays more than ending. The highest reward on the way is "
-            f"{reward[worst]:.4g}, in state {self.choices.state[worst]}; lower such rewards, or set a discount or a horizon."
+            "The soft values diverge: going on pays more than ending. The highest reward on the way "
+            "is "
+            f"{reward[worst]:.4g}, in state {self.choices.state[worst]}; lower such rewards, "
+            f"or set a discount or a horizon."
         )
 
     def plan(self, reward: Float[np.ndarray, " choices"]) -> SoftPlan:
@@ -395,9 +417,7 @@ class GoalPlanner:
         self._all = choices
         self.goals = [np.atleast_1d(np.asarray(goal)) for goal in goals]
         size = choices.num_states
-        graph = sp.csr_array(
-            (np.ones(choices.num_choices, np.int8), (choices.state, choices.outcome)), (size, size)
-        )
+        graph = sp.csr_array((np.ones(choices.num_choices, np.int8), (choices.state, choices.outcome)), (size, size))
         backward = graph.T.tocsr()
         self.reaches = np.zeros((len(self.goals), size), bool)
         for row, goal in zip(self.reaches, self.goals, strict=True):
@@ -589,7 +609,13 @@ class GoalPlanner:
                 if own_features is not None:
                     for column, goal in enumerate(goals):
                         tangents[goal], more = self._second(
-                            lu, weight, ahead[:, column], through[:, column], own_features, sources[goal], self.goals[goal]
+                            lu,
+                            weight,
+                            ahead[:, column],
+                            through[:, column],
+                            own_features,
+                            sources[goal],
+                            self.goals[goal],
                         )
                         curvature += more
         if self._kept is not None:
@@ -609,7 +635,9 @@ class GoalPlanner:
             if (z == 0).any():
                 total = -np.inf if (weight[z == 0] > 0).any() else np.nan
                 continue
-            total += float(weight @ (np.log(z) + potential[state])) - float(weight.sum()) * self._shift(potential, int(goal))
+            total += float(weight @ (np.log(z) + potential[state])) - float(weight.sum()) * self._shift(
+                potential, int(goal)
+            )
             np.add.at(pushed[:, column], state, weight / z)
             # What sets out for a goal arrives there; taking it out again undoes the goal's own way on.
             pushed[ends[0], column] -= weight.sum()
@@ -640,7 +668,12 @@ def _reach(graph: sp.csr_array, states: Int[np.ndarray, " some"]) -> Bool[np.nda
         return reached
     # A root that leads to each of the states stands for all of them.
     extra = sp.csr_array((np.ones(len(states), np.int8), states, [0, len(states)]), (1, size))
-    rooted = sp.vstack([sp.hstack([graph, sp.csr_array((size, 1), dtype=np.int8)]), sp.hstack([extra, sp.csr_array((1, 1), dtype=np.int8)])])
+    rooted = sp.vstack(
+        [
+            sp.hstack([graph, sp.csr_array((size, 1), dtype=np.int8)]),
+            sp.hstack([extra, sp.csr_array((1, 1), dtype=np.int8)]),
+        ]
+    )
     found = csgraph.breadth_first_order(rooted.tocsr(), size, return_predecessors=False)
     reached[found[found < size]] = True
     return reached
@@ -649,7 +682,7 @@ def _reach(graph: sp.csr_array, states: Int[np.ndarray, " some"]) -> Bool[np.nda
 def best_path_values(
     choices: Choices, reward: Float[np.ndarray, " choices"], goal: Int[np.ndarray, " absorbing"]
 ) -> Float[np.ndarray, " states"] | None:
-    """The largest sum of rewards on a path to the goal; ``None`` if circling pays without end. Certain outcomes only."""
+    """The largest sum of rewards on a path to the goal; ``None`` if circling pays without end."""
     size = choices.num_states
     usable = ~np.isin(choices.state, goal)
     if np.all(reward[usable] < 0):

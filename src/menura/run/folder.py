@@ -49,7 +49,9 @@ class RunFolder(Watcher):
             try:
                 import wandb
             except ImportError as error:
-                raise RequestError("wandb is not installed: `pip install wandb`, or leave it out of --logger.") from error
+                raise RequestError(
+                    "wandb is not installed: `pip install wandb`, or leave it out of --logger."
+                ) from error
             self._wandb = wandb.init(project="menura", name=path.name, dir=str(path), resume="allow")
 
     def on_update(self, progress: Progress, metrics: dict[str, float]) -> None:
@@ -124,7 +126,9 @@ def load_checkpoint(run: Path, env: Any) -> Checkpoint | None:
     state = load_tree(folder / "state.safetensors", like)
     carry = None
     if isinstance(env, NativeEnvs) and (folder / "carry.safetensors").exists():
-        carry = load_tree(folder / "carry.safetensors", jax.eval_shape(lambda key: env.reset(key=key), jax.random.key(0)))
+        carry = load_tree(
+            folder / "carry.safetensors", jax.eval_shape(lambda key: env.reset(key=key), jax.random.key(0))
+        )
     numbers = read_json(folder / "progress.json")
     del numbers["exact"]
     if numbers["best_return"] in (None, "-inf"):

@@ -27,9 +27,9 @@ from menura.environments.base import Envs
 from menura.environments.registry import make
 from menura.evaluation import Evaluation, UniformPolicy, evaluate
 from menura.run.artifacts import (
+    checkpoint_dir,
     file_hash,
     load_policy,
-    checkpoint_dir,
     provenance,
     read_json,
     spec_to_json,
@@ -156,9 +156,7 @@ def launch(
     return _train_in(run, request, config, env, spec, demos, loggers, watchers, started)
 
 
-def resume(
-    run: Path, *, loggers: Sequence[str] = ("csv", "tensorboard"), watchers: Sequence[Watcher] = ()
-) -> Path:
+def resume(run: Path, *, loggers: Sequence[str] = ("csv", "tensorboard"), watchers: Sequence[Watcher] = ()) -> Path:
     """Go on with a run from its latest checkpoint, to the numbers it would have had without the stop."""
     started = time.perf_counter()
     config = read_json(run / "config.json")

@@ -92,9 +92,11 @@ def forward_of(algorithm: str, forward: str | None) -> str | None:
 
 def learner_of(preset: Preset, *, regularizer: str | None = None) -> AbstractLearner:
     """The learner that a preset describes."""
-    learner: Any = ALGORITHMS[preset.algorithm]()
+    algorithm: Any = ALGORITHMS[preset.algorithm]
+    learner = algorithm()
     if preset.forward is not None:
-        learner = replaced(learner, {"forward": FORWARD[preset.forward]()})
+        forward: Any = FORWARD[preset.forward]
+        learner = replaced(learner, {"forward": forward()})
     if regularizer is not None:
         if not hasattr(learner, "regularizer"):
             raise RequestError(f"{preset.algorithm} has no cost regulariser: leave out --regularizer.")

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -30,7 +29,7 @@ from menura.core import (
     Transition,
 )
 from menura.demonstrations.episodes import Demonstrations
-from menura.environments.base import Envs, HostEnvs, NativeEnvs
+from menura.environments.base import Envs, NativeEnvs
 from menura.environments.collect import collect
 from menura.evaluation import Evaluation, UniformPolicy, evaluate
 from menura.imitation.adversarial import GAIL
@@ -95,6 +94,7 @@ class Watcher:
     def on_checkpoint(self, checkpoint: Checkpoint, *, is_best: bool, exact: bool) -> None:
         """When the run can be left. ``exact`` is False where a host simulator was interrupted between two
         checkpoints: the policy can be used, but going on must begin from the checkpoint before."""
+
 
 def train(
     learner: AbstractLearner,
@@ -277,7 +277,7 @@ def _host_seed(seed: int, env_steps: int) -> int:
     return int(np.random.SeedSequence((seed, env_steps)).generate_state(1)[0])
 
 
-def _begin_afresh(env: HostEnvs, seed: int, progress: Progress) -> np.ndarray:
+def _begin_afresh(env: Any, seed: int, progress: Progress) -> np.ndarray:
     progress.running_return, progress.running_length = [0.0] * env.num_envs, [0] * env.num_envs
     return env.reset(_host_seed(seed, progress.env_steps))
 
