@@ -40,6 +40,9 @@ class ConstantReward(AbstractForwardLearner):
     def policy(self, state):
         return self.inner.policy(state)
 
+    def final_policy(self, state):
+        return self.inner.final_policy(state)
+
     def update(self, state, batch, reward, *, key):
         return self.inner.update(state, batch, jnp.ones_like(reward), key=key)
 

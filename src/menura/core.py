@@ -135,7 +135,11 @@ class AbstractForwardLearner(eqx.Module):
 
     @abc.abstractmethod
     def policy(self, state: Any) -> AbstractPolicy:
-        """The policy that acts."""
+        """The policy that acts while learning."""
+
+    @abc.abstractmethod
+    def final_policy(self, state: Any) -> AbstractPolicy:
+        """The policy to keep: what is evaluated, and what users get."""
 
     @abc.abstractmethod
     def update(
@@ -170,7 +174,11 @@ class AbstractImitationLearner(eqx.Module):
 
     @abc.abstractmethod
     def policy(self, state: Any) -> AbstractPolicy:
-        """The policy that acts."""
+        """The policy that acts while learning."""
+
+    @abc.abstractmethod
+    def final_policy(self, state: Any) -> AbstractPolicy:
+        """The policy to keep: what is evaluated, and what users get."""
 
     @abc.abstractmethod
     def update(

@@ -181,7 +181,7 @@ def test_a_saved_policy_acts_as_the_one_that_was_trained(demos, tmp_path):
     run = launch(request("ppo", "jax", demos), out=tmp_path, watchers=[keeps])
     policy, _ = load_policy(run)
     obs = np.array([0.01, -0.2, 0.03, 0.5], np.float32)
-    want = SMALL["ppo"].policy(keeps.state).distribution(obs).logits
+    want = SMALL["ppo"].final_policy(keeps.state).distribution(obs).logits
     np.testing.assert_array_equal(policy.distribution(obs).logits, want)
 
 

@@ -8,7 +8,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from menura.core import BoxActions, DiscreteActions, Spec
-from menura.forward.on_policy import standardise, trainable, with_returns
+from menura.forward.on_policy import averaged, standardise, trainable, with_returns
 from menura.forward.ppo import approximate_kl, clipped_surrogate
 from menura.forward.trpo import TRPO, fisher_product, line_search, natural_step
 from menura.networks import ValueFunction, make_policy
@@ -112,3 +112,14 @@ def test_rescaling_returns_leaves_predictions_alone():
     after = with_returns(value, jnp.array([[100.0, 250.0]]))
     np.testing.assert_allclose(after(obs), before, rtol=1e-4)
     np.testing.assert_allclose(after.returns.mean, [(1 + 2 + 3 + 9 + 350) / 6], rtol=1e-5)
+
+
+def test_averaged_policies_by_hand():
+    spec = Spec(2, DiscreteActions(2))
+    old, new = (make_policy(spec, (3,), key=jax.random.key(seed)) for seed in (0, 1))
+    new = eqx.tree_at(lambda p: p.norm, new, new.norm.add(jnp.array([[1.0, 2.0], [3.0, 5.0]])))
+    got = averaged(old, new, decay=0.75)
+    np.testing.assert_allclose(
+        got.network.weights[0], 0.75 * old.network.weights[0] + 0.25 * new.network.weights[0], rtol=1e-5
+    )
+    np.testing.assert_array_equal(got.norm.mean, new.norm.mean)

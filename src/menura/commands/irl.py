@@ -27,8 +27,7 @@ class MaxEntArguments:
     prior: str | None = None
     """A penalty on θ: l2=0.1, or l1=0.5, or both separated by a comma."""
     forward_pass: Literal["tilted", "printed"] = "tilted"
-    """The exact visit counts, or those of the algorithm as printed in 2008, an "
-    "approximation where outcomes are random."""
+    """The exact visit counts, or those of the algorithm as printed in 2008, approximate for random outcomes."""
     out: Path | None = None
     """Save the estimate in this folder."""
     json: bool = False
@@ -80,6 +79,22 @@ def _run(arguments: MaxEntArguments | MCEArguments, **settings: Any) -> None:
         raise RequestError("--at fits nothing, so leave out --start.")
     at, start = _theta(arguments.at, "--at"), _theta(arguments.start, "--start")
     prior = parse_prior(arguments.prior)
+    out = arguments.out
+    if out is not None and any(place.exists() and not place.is_dir() for place in (out, *out.parents)):
+        raise RequestError(f"--out {out} cannot be a folder, because a file is in the way; choose another.")
+    try:
+        estimate = _estimate(arguments, at, start, prior, settings)
+    except MemoryError as error:
+        raise RequestError(f"This problem does not fit into memory ({error}); make it smaller.") from error
+    if arguments.json:
+        print_json(estimate.to_json())
+    else:
+        print(table_of(estimate))
+
+
+def _estimate(
+    arguments: MaxEntArguments | MCEArguments, at: Any, start: Any, prior: Any, settings: dict[str, Any]
+) -> Any:
     from menura.environments.tabular import TabularMDP
     from menura.irl import Paths, evaluate_at, fit
 
@@ -94,11 +109,11 @@ def _run(arguments: MaxEntArguments | MCEArguments, **settings: Any) -> None:
     else:
         estimate = fit(mdp, demos, start=start, prior=prior, **settings)
     if arguments.out is not None:
-        estimate.save(arguments.out, mdp, demos)
-    if arguments.json:
-        print_json(estimate.to_json())
-    else:
-        print(table_of(estimate))
+        try:
+            estimate.save(arguments.out, mdp, demos)
+        except OSError as error:
+            raise RequestError(f"--out {arguments.out} cannot be written: {error}.") from error
+    return estimate
 
 
 def _discretize(arguments: MCEArguments) -> tuple[Any, Any]:

@@ -5,6 +5,8 @@ are the outcomes of an action. A *pair* is an action in a state that offers it; 
 and every array of the planners is indexed by state, by pair, or by transition.
 """
 
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +24,9 @@ from menura.environments.base import AbstractNativeEnv
 
 PROBABILITY_TOLERANCE = 1e-6
 """How far the probabilities of one action's outcomes may sum away from 1; they are then divided by their sum."""
+
+LARGEST_NUMBER = 2**62
+"""Whole numbers stay below this, so that a state and an action fit into one 64-bit number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,11 +155,13 @@ class TabularMDP:
             _whole_numbers(x, name, source)
             for x, name in ((state, "state"), (action, "action"), (next_state, "next_state"))
         )
-        probability = np.asarray(probability, np.float64)
+        probability = _real_numbers(probability, "probability", source)
         num_states = _count(num_states, "num_states", max(_largest(state), _largest(next_state)) + 1, source)
         num_actions = _count(num_actions, "num_actions", _largest(action) + 1, source)
+        if num_states * num_actions >= LARGEST_NUMBER:
+            raise RequestError(f"{source}: {num_states} states times {num_actions} actions are too many; number fewer.")
         lengths = {len(state), len(action), len(next_state), len(probability)}
-        if len(lengths) != 1 or probability.ndim != 1:
+        if probability.ndim != 1 or len(lengths) != 1:
             raise RequestError(f"{source}: state, action, next_state and probability must be equally long.")
         if not len(state):
             raise RequestError(f"{source}: there are no transitions; list at least one.")
@@ -195,7 +202,7 @@ class TabularMDP:
         if pair_features is not None and state_action_features is not None:
             raise RequestError(f"{source}: give pair_features or state_action_features, not both.")
         if state_action_features is not None:
-            table = np.asarray(state_action_features, np.float64)
+            table = _real_numbers(state_action_features, "state_action_features", source)
             if table.ndim != 3 or table.shape[:2] != (num_states, num_actions):
                 raise RequestError(
                     f"{source}: state_action_features has shape {table.shape}; make it "
@@ -222,14 +229,13 @@ class TabularMDP:
         mdp = _with_names(mdp, source)
         if not 0 < mdp.discount <= 1:
             raise RequestError(f"{source}: discount is {mdp.discount:g}; make it more than 0 and at most 1.")
-        if horizon is not None and (mdp.horizon != horizon or mdp.horizon < 1):
+        if horizon is not None and (int(horizon) != horizon or horizon < 1):
             raise RequestError(f"{source}: horizon is {horizon}; make it a whole number of steps, at least 1.")
         return mdp
 
     @classmethod
     def from_dense(cls, transitions: Float[np.ndarray, "states actions states"], **settings: Any) -> "TabularMDP":
-        """From P(next state | state, action) ``(states, actions, states)``; a row of zeros is "
-        "an action that is not offered."""
+        """From P(next state | state, action) ``(states, actions, states)``; a row of zeros is an action not offered."""
         table = np.asarray(transitions, np.float64)
         if table.ndim != 3 or table.shape[0] != table.shape[2]:
             raise RequestError(f"A dense table has shape (states, actions, states), not {table.shape}.")
@@ -274,7 +280,7 @@ class TabularMDP:
             for p, s2, _, done in outcomes
         ]
         state, action, next_state, probability, done = (np.array(column) for column in zip(*rows, strict=True))
-        num_states, num_actions = len(table), int(env.action_space.n)
+        num_states, num_actions = len(table), int(action.max()) + 1
         initial = getattr(env.unwrapped, "initial_state_distrib", None)
         env.close()
         endings = np.unique(next_state[done])
@@ -499,18 +505,26 @@ def transition_reward(mdp: TabularMDP, theta: Float[np.ndarray, " features"]) ->
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     """Every array of an npz file; refuses what is not one, and pickled objects."""
     try:
+        if Path(path).stat() and not zipfile.is_zipfile(path):
+            raise RequestError(f"{path} is not an npz file of named arrays, such as np.savez writes.")
         with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise RequestError(f"{path} is one array; an npz of named arrays is needed.")
-            return {name: file[name] for name in file.files}
+            return {name: _plain(file[name], name, path) for name in file.files}
     except FileNotFoundError as error:
         raise RequestError(f"There is no file {path}.") from error
     except RequestError:
         raise
-    except (ValueError, OSError, EOFError) as error:
-        raise RequestError(f"{path} cannot be read as an npz of plain arrays: {error}.") from error
-    except Exception as error:  # zipfile has errors of its own
-        raise RequestError(f"{path} is not an npz file: {error}.") from error
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise RequestError(f"{path} cannot be read as an npz of plain arrays: {_one_line(error)}.") from error
+
+
+def _plain(array: Any, name: str, path: str | Path) -> np.ndarray:
+    if not isinstance(array, np.ndarray):  # a member that is not an array comes as its bytes
+        raise RequestError(f"{path} holds {name}, which is not an array.")
+    return array
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
 
 
 def _reached(reached: np.ndarray, state: np.ndarray, next_state: np.ndarray, done: np.ndarray) -> np.ndarray:
@@ -535,17 +549,26 @@ def _whole_numbers(values: Any, name: str, source: str) -> np.ndarray:
     array = np.asarray(values)
     if array.ndim != 1:
         raise RequestError(f"{source}: {name} has shape {array.shape}; make it one-dimensional.")
-    if array.dtype.kind in "iu" or not len(array):
-        return array if array.dtype.kind in "iu" else array.astype(np.int64)
-    if array.dtype.kind != "f" or not np.all(array == np.floor(array)):
+    if array.dtype.kind in "i" or not len(array):
+        return array if array.dtype.kind in "i" else array.astype(np.int64)
+    if array.dtype.kind not in "uf" or not np.all((array == np.floor(array)) & (abs(array) < LARGEST_NUMBER)):
         raise RequestError(f"{source}: {name} must hold whole numbers.")
     return array.astype(np.int64)
+
+
+def _real_numbers(values: Any, name: str, source: str) -> np.ndarray:
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise RequestError(f"{source}: {name} must hold real numbers.")
+    return array.astype(np.float64, copy=False)
 
 
 def _scalar(value: np.ndarray, kind: type, name: str, source: str) -> Any:
     if value.size != 1 or value.dtype.kind not in "iuf":
         raise RequestError(f"{source}: {name} must be one number.")
     number = value.reshape(()).item()
+    if not np.isfinite(number):
+        raise RequestError(f"{source}: {name} is {number}; make it a finite number.")
     if kind is int and number != int(number):
         raise RequestError(f"{source}: {name} is {number}; make it a whole number.")
     return kind(number)
@@ -579,7 +602,7 @@ def _terminal(terminal: Any, num_states: int, source: str) -> np.ndarray | None:
 def _features(values: Any, rows: int, name: str, source: str) -> np.ndarray | None:
     if values is None:
         return None
-    array = np.asarray(values, np.float64)
+    array = _real_numbers(values, name, source)
     if array.ndim != 2 or array.shape[0] != rows:
         raise RequestError(f"{source}: {name} has shape {array.shape}; make it ({rows}, features).")
     if not np.isfinite(array).all():
@@ -595,7 +618,7 @@ def _by_transition(values: Any, rows: int, source: str) -> np.ndarray | None:
 def _initial(values: Any, num_states: int, source: str) -> np.ndarray | None:
     if values is None:
         return None
-    array = np.asarray(values, np.float64)
+    array = _real_numbers(values, "initial", source)
     if array.shape != (num_states,):
         raise RequestError(f"{source}: initial has shape {array.shape}; make it ({num_states},).")
     if not (np.isfinite(array) & (array >= 0)).all():

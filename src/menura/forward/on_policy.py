@@ -58,6 +58,16 @@ def with_observations(module: Any, batch: Transition) -> Any:
     return eqx.tree_at(lambda m: m.norm, module, module.norm.add(obs))
 
 
+def averaged(average: Policy, newest: Policy, *, decay: Hyper) -> Policy:
+    """The exponential average of policies, in weight space (Polyak & Juditsky 1992), with the newest statistics.
+
+    Successive policies lie within a small KL of one another, so their average is a policy near all of them,
+    and it does not share the swings of each.
+    """
+    mixed: Any = jax.tree.map(lambda a, n: decay * a + (1 - decay) * n, average, newest)
+    return eqx.tree_at(lambda p: p.norm, mixed, newest.norm)
+
+
 def trainable(module: eqx.Module) -> eqx.Module:
     """A filter for ``eqx.partition``: True for weights that gradients change, False for statistics and bounds."""
     mask = jax.tree.map(lambda _: True, module)

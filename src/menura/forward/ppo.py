@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from menura.core import AbstractForwardLearner, Hyper, Metrics, RequestError, Spec, Transition
-from menura.forward.on_policy import advantages, standardise, trainable, with_observations, with_returns
+from menura.forward.on_policy import advantages, averaged, standardise, trainable, with_observations, with_returns
 from menura.networks import Activation, Policy, ValueFunction, make_policy
 
 
@@ -33,6 +33,8 @@ class PPOState(eqx.Module):
     policy: Policy
     value: ValueFunction
     opt_state: optax.OptState
+    average: Policy
+    """The policy to keep."""
 
 
 class Minibatch(NamedTuple):
@@ -68,6 +70,8 @@ class PPO(AbstractForwardLearner):
     """Weight of the value function's squared error."""
     max_grad_norm: Hyper = 0.5
     """Bound on the global norm of the gradient."""
+    policy_averaging: Hyper = 0.9
+    """Decay per update of the average of policies that is evaluated and kept; 0 keeps the newest."""
     hidden_sizes: tuple[int, ...] = (64, 64)
     """Widths of the hidden layers of policy and value networks."""
     activation: Activation = "tanh"
@@ -98,11 +102,15 @@ class PPO(AbstractForwardLearner):
         )
         value = ValueFunction(spec, self.hidden_sizes, activation=self.activation, key=value_key)
         weights = eqx.filter((policy, value), (trainable(policy), trainable(value)))
-        return PPOState(policy, value, self._optimiser.init(weights))
+        return PPOState(policy, value, self._optimiser.init(weights), policy)
 
     def policy(self, state: PPOState) -> Policy:
-        """The policy that acts."""
+        """The newest policy."""
         return state.policy
+
+    def final_policy(self, state: PPOState) -> Policy:
+        """The average of the latest policies."""
+        return state.average
 
     def loss(self, policy: Policy, value: ValueFunction, minibatch: Minibatch) -> tuple[Float[Array, ""], Metrics]:
         """What one gradient step lowers, and its parts."""
@@ -158,4 +166,6 @@ class PPO(AbstractForwardLearner):
         policy, value = learned
         metrics = {name: jnp.mean(values[-1]) for name, values in metrics.items()}
         metrics["value/explained_variance"] = 1 - jnp.var(advantage) / (jnp.var(returns) + 1e-8)
-        return PPOState(with_observations(policy, batch), with_observations(value, batch), opt_state), metrics
+        policy = with_observations(policy, batch)
+        average = averaged(state.average, policy, decay=self.policy_averaging)
+        return PPOState(policy, with_observations(value, batch), opt_state, average), metrics

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from menura.core import AbstractForwardLearner, Hyper, Metrics, RequestError, Spec, Transition
 from menura.forward.on_policy import (
     advantages,
+    averaged,
     log_probs_of,
     standardise,
     trainable,
@@ -97,6 +98,8 @@ class TRPOState(eqx.Module):
     policy: Policy
     value: ValueFunction
     opt_state: optax.OptState
+    average: Policy
+    """The policy to keep."""
 
 
 class TRPO(AbstractForwardLearner):
@@ -112,9 +115,9 @@ class TRPO(AbstractForwardLearner):
     """Steps of conjugate gradient."""
     fisher_every: int = 5
     """The Fisher matrix is estimated on every so-many-th observation of the rollout (app. C.1)."""
-    shrink: Hyper = 0.8
+    shrink: Hyper = 0.5
     """Each backtrack multiplies the step by this."""
-    max_backtracks: int = 15
+    max_backtracks: int = 10
     """Backtracks before the old parameters are restored."""
     value_learning_rate: Hyper = 1e-3
     """Adam's step size for the value function."""
@@ -126,6 +129,8 @@ class TRPO(AbstractForwardLearner):
     """Discount."""
     gae_lambda: Hyper = 0.97
     """Decay of the advantage estimate's horizon."""
+    policy_averaging: Hyper = 0.9
+    """Decay per update of the average of policies that is evaluated and kept; 0 keeps the newest."""
     hidden_sizes: tuple[int, ...] = (100, 100)
     """Widths of the hidden layers of policy and value networks."""
     activation: Activation = "tanh"
@@ -155,11 +160,15 @@ class TRPO(AbstractForwardLearner):
             key=policy_key,
         )
         value = ValueFunction(spec, self.hidden_sizes, activation=self.activation, key=value_key)
-        return TRPOState(policy, value, self._optimiser.init(eqx.filter(value, trainable(value))))
+        return TRPOState(policy, value, self._optimiser.init(eqx.filter(value, trainable(value))), policy)
 
     def policy(self, state: TRPOState) -> Policy:
-        """The policy that acts."""
+        """The newest policy."""
         return state.policy
+
+    def final_policy(self, state: TRPOState) -> Policy:
+        """The average of the latest policies."""
+        return state.average
 
     def update(
         self, state: TRPOState, batch: Transition, reward: Float[Array, "time env"], *, key: PRNGKeyArray
@@ -170,12 +179,16 @@ class TRPO(AbstractForwardLearner):
             x.reshape((-1, *x.shape[2:])) for x in (batch.obs, batch.action, standardise(advantage))
         )
         policy, metrics = self._policy_step(state.policy, obs, action, flat_advantage)
+        # Departs from Schulman et al. 2015: the value function takes Adam steps on standardised returns instead of
+        # a trust-region step of its own, because one optimiser serves both learners here.
         value, opt_state, value_loss = self._fit_value(
             with_returns(state.value, returns), state.opt_state, obs, returns.reshape(-1), key
         )
         metrics["value/loss"] = value_loss
         metrics["value/explained_variance"] = 1 - jnp.var(advantage) / (jnp.var(returns) + 1e-8)
-        return TRPOState(with_observations(policy, batch), with_observations(value, batch), opt_state), metrics
+        policy = with_observations(policy, batch)
+        average = averaged(state.average, policy, decay=self.policy_averaging)
+        return TRPOState(policy, with_observations(value, batch), opt_state, average), metrics
 
     def _policy_step(self, policy: Policy, obs: Array, action: Array, advantage: Array) -> tuple[Policy, Metrics]:
         weights, fixed = eqx.partition(policy, trainable(policy))

@@ -173,8 +173,12 @@ class GAIL(AbstractImitationLearner):
         return False
 
     def policy(self, state: GAILState) -> AbstractPolicy:
-        """The policy that acts."""
+        """The forward learner's newest policy."""
         return self.forward.policy(state.forward)
+
+    def final_policy(self, state: GAILState) -> AbstractPolicy:
+        """The policy that the forward learner would keep."""
+        return self.forward.final_policy(state.forward)
 
     def reward(self, state: GAILState, batch: Transition) -> Float[Array, "time env"]:
         """What a rollout ``[time, env]`` earns by the score as it is now."""
@@ -189,6 +193,9 @@ class GAIL(AbstractImitationLearner):
         expert = demos.train
         norm = RunningNorm(expert.obs.shape[-1]).add(expert.obs)
         score = eqx.tree_at(lambda s: s.norm, state.score, norm)
+        # Departs from Ho & Ermon 2016: several minibatch steps of the score instead of one on everything, and a
+        # penalty on its slope, because rollouts here are a tenth of theirs and 200 expert steps are soon known by
+        # heart: without the penalty the score grows until its reward says nothing.
         score, opt_state, metrics = self._fit_score(score, state.opt_state, batch, expert, score_key)
         state = GAILState(state.forward, score, opt_state)
         reward = self.reward(state, batch)

@@ -75,6 +75,10 @@ class BC(AbstractImitationLearner):
         return BCState(policy, self._optimiser.init(flat), policy, jnp.asarray(jnp.inf), jnp.asarray(0))
 
     def policy(self, state: BCState) -> Policy:
+        """The newest policy."""
+        return state.policy
+
+    def final_policy(self, state: BCState) -> Policy:
         """The best policy so far on held-out demonstrations."""
         return state.best
 

@@ -114,7 +114,8 @@ def grid_mdp(
     total = grid.num_cells + 1
     triples = []
     for action in range(num_actions):
-        same, after, terminated = map(np.asarray, over_points(jnp.asarray(points, jnp.float32), jnp.asarray(action)))
+        outcomes = over_points(jnp.asarray(points, jnp.float32), jnp.asarray(action))
+        same, after, terminated = (np.asarray(array) for array in outcomes)
         if not np.allclose(same, points, atol=1e-4):
             raise RequestError("The environment's state is not what it observes, so a grid cannot stand for it.")
         reached = np.where(terminated, grid.num_cells, grid.state_of(after))
@@ -132,8 +133,7 @@ def grid_mdp(
     pair, next_state = np.divmod(key, total)
     sums = np.bincount(pair, weight)
     features = grid.blocks(coarse or tuple(max(1, n // 4) for n in grid.bins))
-    names = tuple(f"block {i}" for i in range(features.shape[1]))
-    used = features.any(axis=0)
+    used = np.flatnonzero(features.any(axis=0))
     return TabularMDP.from_transitions(
         pair // num_actions,
         pair % num_actions,
@@ -142,7 +142,7 @@ def grid_mdp(
         num_states=total,
         num_actions=num_actions,
         state_features=features[:, used],
-        feature_names=[name for name, kept in zip(names, used, strict=True) if kept],
+        feature_names=[f"block {i}" for i in used],
         discount=discount,
         terminal=[grid.num_cells],
     )

@@ -14,7 +14,7 @@ from menura.environments.tabular import TabularMDP
 from menura.irl.objective import ForwardPass, Match, Method, Objective, Problem, make_problem
 from menura.irl.optimize import Prior, Search, find_start, maximize
 from menura.irl.paths import Paths
-from menura.irl.planning import DivergenceError
+from menura.irl.planning import DivergenceError, GoalPlanner, SoftPlan
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,8 +157,8 @@ def fit(
         search.evaluations += tried
     if np.max(np.abs(search.theta), initial=0.0) > 1e6:
         raise RequestError(
-            "θ grows without bound: no finite reward explains these demonstrations exactly; add a "
-            "prior, such as --prior l2=0.01."
+            "θ grows without bound, because no finite reward explains these demonstrations exactly; add a prior, such "
+            "as --prior l2=0.01."
         )
     return _report(problem, match, forward_pass, prior, search, began, objective)
 
@@ -225,9 +225,9 @@ def _report(
     if match == "features":
         dual = objective.derive(theta) if few else objective.evaluate(theta)
         objective_gradient = dual.gradient - prior.l2 * theta
-        if few:
+        if dual.hessian is not None:
             covariance = robust = _matching_covariance(problem, dual.hessian - prior.l2 * np.eye(size))
-    elif few:
+    elif here.hessian is not None and here.scores is not None:
         covariance = _inverse(prior.l2 * np.eye(size) - here.hessian)
         robust = _sandwich(covariance, here.scores, paths.individuals)
     if prior.l1:
@@ -312,13 +312,12 @@ def _matching_covariance(problem: Problem, hessian: np.ndarray) -> Float[np.ndar
     return out
 
 
-def policy_of(problem: Problem, theta: Float[np.ndarray, " features"], goal: int = 0) -> Any:
+def policy_of(problem: Problem, theta: Float[np.ndarray, " features"], goal: int = 0) -> SoftPlan:
     """Values and policy that a θ deploys, for the problem's goal with this number."""
-    reward = problem.choices.reward(theta)
-    if len(problem.planners) > 1:
-        return problem.planners[goal].plan(reward)
-    planner = problem.planners[0]
-    return planner.plan(reward, goal) if hasattr(planner, "goals") else planner.plan(reward)
+    reward, planners = problem.choices.reward(theta), problem.planners
+    if isinstance(planners[0], GoalPlanner):
+        return planners[0].plan(reward, goal)
+    return planners[goal].plan(reward)
 
 
 __all__ = ["DivergenceError", "Estimate", "Prior", "evaluate_at", "fit", "load_estimate", "policy_of"]

@@ -15,6 +15,8 @@ DIRECT_SIZE = 300
 MANY_COLUMNS, MANY_STATES = 8, 20_000
 """For so many right-hand sides at once a factorization pays, unless there are too many states."""
 
+_LINEAR_OPERATOR: Any = LinearOperator  # its arguments are those of __new__, which type checkers overlook
+
 COLUMNS = 8
 """Right-hand sides solved at a time: SuperLU hands wider blocks to a threaded BLAS that is slower on sparse factors."""
 
@@ -107,7 +109,7 @@ class PolicySystem:
             return np.zeros_like(right)
         matrix = self._policy_matrix.T if transposed else self._policy_matrix
         product = lambda x: x - self._discount * (matrix @ x)  # noqa: E731
-        operator = LinearOperator((self._size, self._size), matvec=product, dtype=np.float64)
+        operator = _LINEAR_OPERATOR((self._size, self._size), matvec=product, dtype=np.float64)
         # The residual that a recursion reports drifts from the true one, so that is computed and refined.
         found = np.zeros_like(right)
         residual = right

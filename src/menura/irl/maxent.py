@@ -31,9 +31,10 @@ def printed_features(problem: Problem, theta: Float[np.ndarray, " features"]) ->
     for part in problem.starts():
         for source in part.sources:
             start += source.dense(mdp.num_states)
-    if len(problem.planners) > 1 or len(problem.members[0]) > 1:
+    planner, *others = problem.planners
+    if others or len(problem.members[0]) > 1:
         raise RequestError("The printed forward pass takes one goal at a time.")
-    plan = problem.planners[0].plan(choices.reward(theta))
+    plan = planner.plan(choices.reward(theta))
     if mdp.is_deterministic:
         carried = np.exp(plan.log_policy)
     else:

@@ -158,12 +158,11 @@ class Problem:
         """Σ log π(choice | state) over all steps: of actions for mce, of transitions for maxent."""
         paths, choices = self.paths, self.choices
         known = self.step_choice >= 0
-        chosen, owner, time = self.step_choice[known], paths.path_of_step[known], paths.time[known]
+        chosen, owner = self.step_choice[known], paths.path_of_step[known]
         weight = np.ones(len(chosen))
         states, weights, times, owners = self._likelihood_sources(known)
         parts = self._split(states, weights, times, owners)
         counts = np.bincount(chosen, weight, choices.num_choices)
-        del time
         return Objective(choices, counts, parts, chosen, owner, weight, self._tails(known), paths.num_paths)
 
     def _likelihood_sources(self, known: Bool[np.ndarray, " steps"]):
@@ -219,7 +218,7 @@ class Problem:
         ended = _terminal_mask(mdp)
         first, candidates = [], []
         for step, p in zip(unknown, pair, strict=True):
-            rows = np.arange(ends[p], ends[p + 1])
+            rows = np.arange(int(ends[p]), int(ends[p + 1]))
             which = paths.path_of_step[step]
             if mdp.horizon is None:
                 rows = rows[ended[mdp.next_state[rows]]]
@@ -334,16 +333,14 @@ def _check_endings(mdp, paths, method, following, terminal) -> None:
         if len(wrong):
             raise RequestError(
                 f"{paths.source}: path {wrong[0]} ends in state {ends[wrong[0]]}, and its goal is "
-                f"{paths.goals[wrong[0]]}; "
-                "a path with a goal ends there only."
+                f"{paths.goals[wrong[0]]}; a path with a goal ends there only."
             )
     elif method == "maxent" and mdp.horizon is None:
         wrong = np.flatnonzero((ends >= 0) & ~terminal[np.maximum(ends, 0)])
         if len(wrong):
             raise RequestError(
-                f"{paths.source}: path {wrong[0]} ends in state {ends[wrong[0]]}, which is not "
-                f"terminal; without a horizon, "
-                "MaxEnt is a distribution over paths that end."
+                f"{paths.source}: path {wrong[0]} ends in state {ends[wrong[0]]}, which is not terminal; without a "
+                "horizon, MaxEnt is a distribution over paths that end."
             )
 
 

@@ -114,7 +114,7 @@ def maximize(
             memory.add(trial - theta, change)
         elif renew:
             precision, age = _precision(found, prior), 0
-        else:
+        elif precision is not None:
             precision = _bfgs(precision, trial - theta, change)
         theta, now = trial, found
         history.append(now.value)
@@ -123,6 +123,8 @@ def maximize(
 
 def _precision(now: Evaluation, prior: Prior) -> Float[np.ndarray, "features features"]:
     """Minus the Hessian where that is positive definite, else the Fisher information of the choices."""
+    assert now.hessian is not None
+    assert now.information is not None
     ridge = prior.l2 * np.eye(len(now.gradient))
     exact = ridge - now.hessian
     scale = np.sqrt(np.maximum(np.diag(exact), 0.0))
@@ -231,8 +233,7 @@ def find_start(
 
 
 def _most_negative(choices: Choices) -> Float[np.ndarray, " features"] | None:
-    """θ with reward ≤ −1 everywhere, its largest weight as small as can be: a linear "
-    "program over the rows that bind."""
+    """θ with reward ≤ −1 everywhere, its largest weight as small as can be: a linear program over rows that bind."""
     from scipy.optimize import linprog
 
     features = choices.features.dense()

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from menura.core import RequestError
-from menura.environments.tabular import TabularMDP, read_npz
+from menura.environments.tabular import LARGEST_NUMBER, TabularMDP, read_npz
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ class Paths:
 
     def save(self, path: str | Path) -> None:
         """Write ``demos.npz``."""
-        arrays = {"states": self.states, "actions": self.actions, "episode_lengths": self.lengths}
+        arrays: dict[str, Any] = {"states": self.states, "actions": self.actions, "episode_lengths": self.lengths}
         for name in ("final_states", "goals", "individuals"):
             if getattr(self, name) is not None:
                 arrays[name] = getattr(self, name)
@@ -115,20 +115,21 @@ class Paths:
             raise RequestError(f"{path} holds {', '.join(unknown)}, which demonstrations on a table do not have.")
         whole = {name: _whole(value, name, path) for name, value in arrays.items()}
         lengths = whole["episode_lengths"]
-        if len(whole["states"]) != len(whole["actions"]) or lengths.sum() != len(whole["states"]):
-            raise RequestError(
-                f"{path}: episode_lengths sum to {lengths.sum()}, states has {len(whole['states'])} rows and actions "
-                f"{len(whole['actions'])}; these must be equal."
-            )
         if not len(lengths) or (lengths < 1).any():
             raise RequestError(f"{path}: every path needs at least one step, and there must be a path.")
+        total = sum(lengths.tolist())
+        if not total == len(whole["states"]) == len(whole["actions"]):
+            raise RequestError(
+                f"{path}: episode_lengths sum to {total}, states has {len(whole['states'])} rows and actions "
+                f"{len(whole['actions'])}; these must be equal."
+            )
         for name in ("final_states", "goals", "individuals"):
             if name in whole and len(whole[name]) != len(lengths):
                 raise RequestError(
                     f"{path}: {name} has {len(whole[name])} rows for {len(lengths)} paths; give one a path."
                 )
-        ends = (whole.get(name) for name in ("final_states", "goals", "individuals"))
-        return cls(whole["states"], whole["actions"], lengths, *ends, str(path))
+        ends, goals, individuals = (whole.get(name) for name in ("final_states", "goals", "individuals"))
+        return cls(whole["states"], whole["actions"], lengths, ends, goals, individuals, str(path))
 
     @classmethod
     def _load_csv(cls, path: str | Path) -> "Paths":
@@ -142,13 +143,19 @@ class Paths:
                         f"{path} has no column {', '.join(missing)}; a panel has individual, time, state, "
                         f"action[, goal]."
                     )
+                twice = [name for i, name in enumerate(names) if name in names[:i]]
+                if twice:
+                    raise RequestError(f"{path} has two columns {twice[0]}; rename one.")
                 rows = [{(k or "").strip(): v for k, v in row.items()} for row in reader]
         except FileNotFoundError as error:
             raise RequestError(f"There is no file {path}.") from error
-        except (UnicodeDecodeError, csv.Error) as error:
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise RequestError(f"{path} cannot be read as a CSV file: {error}.") from error
         if not rows:
             raise RequestError(f"{path} has no rows below its header.")
+        uneven = [i for i, row in enumerate(rows) if "" in row or None in row.values()]
+        if uneven:
+            raise RequestError(f"{path}: row {uneven[0]} below the header has not one value a column; complete it.")
         columns = {}
         wanted = ("time", "state", "action", "goal") if "goal" in names else ("time", "state", "action")
         for name in wanted:
@@ -156,6 +163,8 @@ class Paths:
                 columns[name] = np.array([float(row[name]) for row in rows])
             except (TypeError, ValueError) as error:
                 raise RequestError(f"{path}: column {name} must hold numbers ({error}).") from error
+            if not np.isfinite(columns[name]).all():
+                raise RequestError(f"{path}: column {name} must hold finite numbers.")
             if name != "time":
                 columns[name] = _whole(columns[name], name, path)
         labels, individual = np.unique([row["individual"] for row in rows], return_inverse=True)
@@ -182,7 +191,7 @@ def _whole(values: np.ndarray, name: str, path: Any) -> np.ndarray:
     array = np.atleast_1d(values)
     if array.ndim != 1 or array.dtype.kind not in "iuf":
         raise RequestError(f"{path}: {name} must be one-dimensional whole numbers.")
-    if array.dtype.kind == "f" and not np.all(array == np.floor(array)):
+    if array.dtype.kind in "uf" and not np.all((array == np.floor(array)) & (abs(array) < LARGEST_NUMBER)):
         raise RequestError(f"{path}: {name} must hold whole numbers.")
     return array.astype(np.int64)
 
@@ -274,8 +283,7 @@ def check_successors(
     if len(bad):
         step = bad[0]
         raise RequestError(
-            f"{paths.source}: path {paths.path_of_step[step]} goes from state {paths.states[step]} by "
-            f"action "
+            f"{paths.source}: path {paths.path_of_step[step]} goes from state {paths.states[step]} by action "
             f"{paths.actions[step]} to state {following[step]} (row {step}), a transition of "
             f"probability 0 in the problem."
         )

@@ -13,7 +13,7 @@ package is N · reward − G for some source (see ``docs/irl/mce.md``), so nothi
   exp V (Fosgerau, Frejinger & Karlström 2013), one sparse LU serves all goals, and potentials keep exp V in range.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,8 +76,7 @@ def _gather(value: np.ndarray, weight: np.ndarray) -> float:
 
 
 class FinitePlanner:
-    """A number of steps. Absorbing states are worth 0; with ``must_end``, whatever has not "
-    "ended by then is worth −∞."""
+    """A number of steps. Absorbing states are worth 0; with ``must_end``, what has not ended by then is worth −∞."""
 
     def __init__(
         self,
@@ -215,7 +214,7 @@ class FinitePlanner:
             d_value = c.sum_by_state(policy[t][:, None] * d_q)
             spread = d_q - d_value[c.state]
             curvature += spread.T @ ((policy[t] * passed[t][c.state])[:, None] * spread)
-            if information is not None:
+            if seen is not None and information is not None:
                 information += spread.T @ ((policy[t] * seen[t][c.state])[:, None] * spread)
             now = time == t
             tangents[now] = d_value[source.state[now]]
@@ -347,10 +346,9 @@ class StationaryPlanner:
     def _blame(self, reward: np.ndarray, policy: np.ndarray) -> str:
         worst = int(np.argmax(np.where(policy > 1e-3, reward, -np.inf)))
         return (
-            "The soft values diverge: going on pays more than ending. The highest reward on the way "
-            "is "
-            f"{reward[worst]:.4g}, in state {self.choices.state[worst]}; lower such rewards, "
-            f"or set a discount or a horizon."
+            "The soft values diverge: going on pays more than ending. The highest reward on the way is "
+            f"{reward[worst]:.4g}, in state {self.choices.state[worst]}; lower such rewards, or set a discount or a "
+            "horizon."
         )
 
     def plan(self, reward: Float[np.ndarray, " choices"]) -> SoftPlan:
@@ -428,7 +426,6 @@ class GoalPlanner:
         self.choices = choices if self._kept is None else choices.restrict(keep)
         self.reaches &= useful
         self._groups: list[tuple[np.ndarray, np.ndarray | None]] = [(np.arange(len(self.goals)), None)]
-        self._backward: sp.csr_array | None = None
         c = self.choices
         self._indptr = np.concatenate([[0], np.cumsum(np.bincount(c.state, minlength=size))])
 
@@ -466,7 +463,7 @@ class GoalPlanner:
                 return np.where(np.isfinite(potential), potential, 0.0)
             np.minimum.at(potential, c.outcome[ahead], potential[c.state[ahead]] - reward[ahead])
 
-    def _solve_groups(self, reward: np.ndarray):
+    def _solve_groups(self, reward: np.ndarray) -> Iterator[tuple[np.ndarray, Any, np.ndarray, np.ndarray, np.ndarray]]:
         """For every group: its goals, factorization, weights, potential, and scaled z of each goal in columns."""
         if not np.isfinite(reward).all() or np.max(np.abs(reward), initial=0.0) > 1e9:
             raise DivergenceError("The rewards are not finite, or beyond 1e9; scale the features.")
@@ -497,7 +494,7 @@ class GoalPlanner:
                     bad = members[~good]
                 if len(bad):
                     waiting.append((bad, None))
-            if good.any():
+            if z is not None and good.any():
                 chosen = members[good]
                 z = z[:, good] if not good.all() else z
                 with np.errstate(divide="ignore"):
@@ -568,7 +565,7 @@ class GoalPlanner:
 
     def plan(self, reward: Float[np.ndarray, " choices"], goal: int = 0) -> SoftPlan:
         """Values and policy for one of the goals; −∞ where it cannot be reached."""
-        own = self._own(reward)
+        own, value = self._own(reward), np.zeros(0)
         for members, _lu, _weight, potential, z in self._solve_groups(own):
             if goal in members:
                 column = z[:, int(np.flatnonzero(members == goal)[0])]
@@ -606,7 +603,7 @@ class GoalPlanner:
                 y, ahead = np.ascontiguousarray(y), np.ascontiguousarray(columns)
                 through = weight[:, None] * y[c.state] * ahead[c.outcome]
                 flow += through.sum(axis=1)
-                if own_features is not None:
+                if own_features is not None and curvature is not None:
                     for column, goal in enumerate(goals):
                         tangents[goal], more = self._second(
                             lu,
@@ -660,7 +657,7 @@ class GoalPlanner:
 
 def _reach(graph: sp.csr_array, states: Int[np.ndarray, " some"]) -> Bool[np.ndarray, " states"]:
     """The states that can be reached from some states along a graph."""
-    size = graph.shape[0]
+    size = len(graph.indptr) - 1
     reached = np.zeros(size, bool)
     reached[states] = True
     if len(states) == 1:

@@ -186,7 +186,7 @@ def load_state(run: Path, checkpoint: str = "last") -> tuple[Any, Any, dict[str,
 def load_policy(run: Path | str, checkpoint: str = "last") -> tuple[AbstractPolicy, dict[str, Any]]:
     """The policy of a run at a checkpoint, and the run's ``config.json``."""
     learner, state, config = load_state(Path(run), checkpoint)
-    return learner.policy(state), config
+    return learner.final_policy(state), config
 
 
 def file_hash(path: Path) -> str:

@@ -34,27 +34,32 @@ class Preset:
 DEFAULT_FORWARD = {"gail": "trpo"}
 """The forward learner inside an imitation learner where none is named."""
 
-_SHORT_TRUSTED_STEPS = {
-    # A narrow first policy explores near what it does, and many short rollouts move it often.
+_QUICK = {
+    # A narrow first policy explores near what it does already, and many short rollouts move it often.
     "forward.initial_log_std": -1.0,
     "forward.num_steps": 64,
     "forward.max_kl": 0.015,
+    "forward.shrink": 0.8,
+    "forward.gamma": 0.99,
 }
 
 PRESETS: tuple[Preset, ...] = (
     Preset("ppo", None, "discrete", 200_000, 16, {"num_minibatches": 8, "ent_coef": 0.01}),
+    Preset("ppo", None, "Acrobot", 400_000, 16, {"num_minibatches": 8, "ent_coef": 0.01}),
+    Preset("ppo", None, "Pendulum", 600_000, 16, {"gamma": 0.95, "learning_rate": 1e-3}),
     Preset("ppo", None, "box", 1_000_000, 32),
     Preset("trpo", None, "discrete", 300_000, 16),
     Preset("trpo", None, "box", 1_000_000, 32),
     Preset("bc", None, "discrete", 2_000_000),
     Preset("bc", None, "box", 2_000_000),
-    Preset("gail", "trpo", "discrete", 300_000, 32),
-    Preset("gail", "trpo", "box", 1_500_000, 32, _SHORT_TRUSTED_STEPS),
-    Preset("gail", "trpo", "Hopper", 600_000, 32, {**_SHORT_TRUSTED_STEPS, "forward.gamma": 0.995}),
-    Preset("gail", "trpo", "HalfCheetah", 600_000, 32, {**_SHORT_TRUSTED_STEPS, "forward.gamma": 0.99}),
-    Preset("gail", "trpo", "Ant", 4_000_000, 32, {**_SHORT_TRUSTED_STEPS, "forward.gamma": 0.99}),
-    Preset("gail", "ppo", "discrete", 300_000, 32),
-    Preset("gail", "ppo", "box", 1_500_000, 32, {"forward.initial_log_std": -1.0}),
+    Preset("gail", "trpo", "discrete", 200_000, 32, {"gradient_norm": 0.0}),
+    Preset("gail", "trpo", "box", 1_000_000, 32),
+    Preset("gail", "trpo", "Hopper", 550_000, 32),
+    Preset("gail", "trpo", "HalfCheetah", 500_000, 32, _QUICK),
+    Preset("gail", "trpo", "Ant", 2_500_000, 32, _QUICK),
+    Preset("gail", "ppo", "discrete", 300_000, 32, {"gradient_norm": 0.0}),
+    Preset("gail", "ppo", "box", 1_000_000, 32, {"forward.initial_log_std": -1.0}),
+    Preset("gail", "ppo", "Hopper", 1_000_000, 32, {"forward.gamma": 0.995, "forward.learning_rate": 2.2e-4}),
 )
 
 

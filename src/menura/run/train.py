@@ -52,8 +52,8 @@ class Run:
 
     @property
     def policy(self) -> AbstractPolicy:
-        """The last policy."""
-        return self.learner.policy(self.state)
+        """The policy to keep."""
+        return self.learner.final_policy(self.state)
 
 
 @dataclass
@@ -166,7 +166,7 @@ def train(
             if due or _finished(learner, state):
                 is_best = True
                 if eval_env is not None:
-                    result = evaluate(eval_env, learner.policy(state), num_episodes=eval_episodes, seed=seed)
+                    result = evaluate(eval_env, learner.final_policy(state), num_episodes=eval_episodes, seed=seed)
                     evaluations.append((progress.env_steps, result))
                     is_best = result.mean > progress.best_return
                     progress.best_return = max(progress.best_return, result.mean)
