@@ -118,6 +118,9 @@ def test_averaged_policies_by_hand():
     spec = Spec(2, DiscreteActions(2))
     old, new = (make_policy(spec, (3,), key=jax.random.key(seed)) for seed in (0, 1))
     new = eqx.tree_at(lambda p: p.norm, new, new.norm.add(jnp.array([[1.0, 2.0], [3.0, 5.0]])))
+    # An average that has seen nothing gives way altogether.
+    np.testing.assert_array_equal(averaged(old, new, decay=0.75).network.weights[0], new.network.weights[0])
+    old = eqx.tree_at(lambda p: p.norm, old, old.norm.add(jnp.ones((1, 2))))
     got = averaged(old, new, decay=0.75)
     np.testing.assert_allclose(
         got.network.weights[0], 0.75 * old.network.weights[0] + 0.25 * new.network.weights[0], rtol=1e-5

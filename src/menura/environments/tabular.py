@@ -505,7 +505,8 @@ def transition_reward(mdp: TabularMDP, theta: Float[np.ndarray, " features"]) ->
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     """Every array of an npz file; refuses what is not one, and pickled objects."""
     try:
-        if Path(path).stat() and not zipfile.is_zipfile(path):
+        Path(path).stat()  # is_zipfile only says no where there is no file
+        if not zipfile.is_zipfile(path):
             raise RequestError(f"{path} is not an npz file of named arrays, such as np.savez writes.")
         with np.load(path, allow_pickle=False) as file:
             return {name: _plain(file[name], name, path) for name in file.files}

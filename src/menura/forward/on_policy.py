@@ -64,6 +64,8 @@ def averaged(average: Policy, newest: Policy, *, decay: Hyper) -> Policy:
     Successive policies lie within a small KL of one another, so their average is a policy near all of them,
     and it does not share the swings of each.
     """
+    # It begins at the first policy that has learned anything, not at the one that was drawn at random.
+    decay = jnp.where(average.norm.count > 0, decay, 0.0)
     mixed: Any = jax.tree.map(lambda a, n: decay * a + (1 - decay) * n, average, newest)
     return eqx.tree_at(lambda p: p.norm, mixed, newest.norm)
 
