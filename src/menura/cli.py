@@ -53,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         importlib.import_module(f"menura.commands.{name}").main(rest)
     except RequestError as error:
         _refuse(str(error))
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(str(stop) or "Interrupted.", file=sys.stderr)
         sys.exit(1)
     except FloatingPointError as error:
         print(f"menura: {error}", file=sys.stderr)

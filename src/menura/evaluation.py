@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from menura.core import AbstractPolicy, DiscreteActions, Spec
+from menura.core import AbstractPolicy, DiscreteActions, RequestError, Spec
 from menura.environments.base import Envs, NativeEnvs
 from menura.environments.collect import collect
+from menura.networks import Categorical
 
 
 @dataclass(frozen=True)
@@ -60,23 +61,43 @@ class MeanAction(AbstractPolicy):
         return self.original(obs), jnp.zeros(())
 
 
+class UniformBox(eqx.Module):
+    """The uniform distribution over a box."""
+
+    center: Float[Array, " action"]
+    half_width: Float[Array, " action"]
+
+    def sample(self, *, key: PRNGKeyArray) -> Float[Array, " action"]:
+        """A random action."""
+        return self.center + self.half_width * jax.random.uniform(key, self.center.shape, minval=-1, maxval=1)
+
+    def mode(self) -> Float[Array, " action"]:
+        """The middle: no action is likelier than another."""
+        return self.center
+
+    def log_prob(self, action: Float[Array, " action"]) -> Float[Array, ""]:
+        """Log-density of an action within the box."""
+        return -jnp.sum(jnp.log(2 * self.half_width))
+
+    def entropy(self) -> Float[Array, ""]:
+        """Differential entropy, in nats."""
+        return jnp.sum(jnp.log(2 * self.half_width))
+
+
 class UniformPolicy(AbstractPolicy):
     """Acts at random, evenly over the action space; over [-1, 1] where it is unbounded."""
 
     spec: Spec = eqx.field(static=True)
 
     def distribution(self, obs):
-        """None is needed: see :meth:`act`."""
-        raise NotImplementedError("The uniform policy only acts.")
+        """The same for every observation."""
+        if isinstance(self.spec.actions, DiscreteActions):
+            return Categorical(jnp.zeros(self.spec.actions.num_actions))
+        return UniformBox(jnp.asarray(self.spec.actions.center), jnp.asarray(self.spec.actions.half_width))
 
-    def act(self, obs: Float[Array, " obs"], *, key: PRNGKeyArray) -> tuple[Array, Float[Array, ""]]:
-        """A uniformly random action and its log-probability."""
-        actions = self.spec.actions
-        if isinstance(actions, DiscreteActions):
-            return jax.random.randint(key, (), 0, actions.num_actions), jnp.asarray(-math.log(actions.num_actions))
-        half_width, center = jnp.asarray(actions.half_width), jnp.asarray(actions.center)
-        action = center + half_width * jax.random.uniform(key, (actions.size,), minval=-1, maxval=1)
-        return action, -jnp.sum(jnp.log(2 * half_width))
+
+LONGEST_EVALUATION = 10_000_000
+"""Steps of each copy after which an environment without a time limit is given up."""
 
 
 @eqx.filter_jit
@@ -118,6 +139,8 @@ def evaluate(
             running_length[ended_row] = 0
         if all(len(r) >= q for r, q in zip(returns, quota, strict=True)):
             break
+        if (index + 1) * chunk > LONGEST_EVALUATION:
+            raise RequestError(f"{env.id} has not ended after {LONGEST_EVALUATION:,} steps: give it a time limit.")
     return Evaluation(
         np.array([x for r, q in zip(returns, quota, strict=True) for x in r[:q]]),
         np.array([x for r, q in zip(lengths, quota, strict=True) for x in r[:q]]),

@@ -231,8 +231,8 @@ def test_short_episodes_are_not_counted_more_often_than_long_ones():
 
 
 def test_normalized_scores_by_hand():
-    assert normalized(60, 10, 110) == 0.5
-    assert np.isnan(normalized(60, 10, float("nan")))
+    assert normalized(60.0, 10.0, 110.0) == 0.5
+    assert np.isnan(normalized(60.0, 10.0, float("nan")))
 
 
 def test_cloning_without_an_environment_takes_its_shapes_from_the_data(demos):

@@ -28,7 +28,7 @@ def blocks(text, language):
 
 
 @pytest.fixture
-def example(repository, tmp_path, monkeypatch):
+def example(repository, tmp_path, monkeypatch, capsys):
     """The example of the first page, run in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     names = {}
@@ -36,7 +36,7 @@ def example(repository, tmp_path, monkeypatch):
     return names
 
 
-def test_the_example_prints_what_its_page_says(repository, example, capsys):
+def test_the_example_prints_what_its_page_says(repository, capsys, example):
     (said,) = blocks(page(repository, "index"), "text")
     assert capsys.readouterr().out == said
 
@@ -54,7 +54,7 @@ def test_the_comparisons_quote_the_example(repository):
 
 def test_the_commands_of_the_first_page_take_its_files(example, capsys):
     capsys.readouterr()
-    cli.main("irl mce --mdp mdp.npz --demos demos.npz --at=-2,-1 --json".split())
+    cli.main(["irl", "mce", "--mdp", "mdp.npz", "--demos", "demos.npz", "--at=-2,-1", "--json"])
     assert json.loads(capsys.readouterr().out)["log_likelihood"] < -3907.51
 
 
@@ -112,7 +112,7 @@ def test_a_constant_feature_has_no_standard_error_where_no_path_can_end_early():
 def test_the_files_written_by_hand_are_read(repository, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(blocks(page(repository, "formats"), "python")[0], {})
-    cli.main("irl mce --mdp mdp.npz --demos demos.npz --json".split())
+    cli.main(["irl", "mce", "--mdp", "mdp.npz", "--demos", "demos.npz", "--json"])
     said = json.loads(capsys.readouterr().out)
     text = page(repository, "formats")
     assert all(f"`{key}`" in text for key in said)

@@ -19,9 +19,18 @@ from tests.learners import SPECS, expert_data, random_transitions
 
 GAMMA = 0.9
 FORWARD = {
-    "ppo": menura.PPO(num_steps=32, num_minibatches=4, learning_rate=3e-3, gamma=GAMMA, hidden_sizes=(16,)),
+    "ppo": menura.PPO(
+        num_steps=32, num_minibatches=4, learning_rate=3e-3, gamma=GAMMA, hidden_sizes=(16,), policy_averaging=0.0
+    ),
     "trpo": menura.TRPO(
-        num_steps=32, value_minibatches=4, value_learning_rate=1e-2, max_kl=0.05, gamma=GAMMA, hidden_sizes=(16,)
+        num_steps=32,
+        value_minibatches=4,
+        value_learning_rate=1e-2,
+        max_kl=0.05,
+        shrink=0.8,
+        gamma=GAMMA,
+        hidden_sizes=(16,),
+        policy_averaging=0.0,
     ),
 }
 

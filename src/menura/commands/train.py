@@ -17,7 +17,7 @@ from menura.demonstrations.readers import load
 from menura.environments.registry import make
 from menura.run.artifacts import read_json
 from menura.run.folder import LOGGERS
-from menura.run.launch import Request, launch, resume, spec_of_demos
+from menura.run.launch import Request, launch, resolved, resume, spec_of_demos
 from menura.run.presets import Preset, find_preset, forward_of, learner_of, named_preset
 from menura.run.registry import ALGORITHMS, FORWARD, REGULARIZERS, named
 
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str]) -> None:
     options, learner = _parse(choices, rest)
     request = _request(choices, options, learner)
     if options.print_config:
-        print_json(request.to_json(_spec(request)))
+        print_json(resolved(request)[1])
         return
     loggers = _loggers(options.logger)
     with ProgressBar(request.total_steps, title=f"{choices.algorithm} {request.env or request.demos}") as bar:
@@ -119,7 +119,9 @@ def finish(folder: Path) -> None:
 def take_option(arguments: list[str], name: str) -> tuple[str | None, list[str]]:
     """The value of an option, and the arguments without it."""
     values, rest = take_options(arguments, name)
-    return (values[-1] if values else None), rest
+    if len(values) > 1:
+        raise RequestError(f"{name} takes one value, not {' '.join(values)}.")
+    return (values[0] if values else None), rest
 
 
 def take_options(arguments: list[str], name: str) -> tuple[list[str], list[str]]:
@@ -132,7 +134,7 @@ def take_options(arguments: list[str], name: str) -> tuple[list[str], list[str]]
             taking = True
         elif argument.startswith(f"{name}="):
             values.append(argument.split("=", 1)[1])
-        elif taking and not argument.startswith("--"):
+        elif taking and not argument.startswith("-"):
             values.append(argument)
         else:
             taking = False
@@ -248,10 +250,6 @@ def _request(choices: Choices, options: TrainOptions, learner: Any) -> Request:
         preset=choices.preset.name,
         **{name: getattr(options, name) for name in same},
     )
-
-
-def _spec(request: Request) -> Spec:
-    return _shapes(request.env, request.backend, request.env_kwargs, request.demos)
 
 
 def _loggers(text: str) -> list[str]:

@@ -138,6 +138,10 @@ class TRPO(AbstractForwardLearner):
     initial_log_std: float = 0.0
     """Log standard deviation of a fresh Gaussian policy, where actions span [-1, 1]."""
 
+    def __check_init__(self):
+        if isinstance(self.damping, float | int) and not self.damping > 0:
+            raise RequestError(f"damping={self.damping} must be above 0: conjugate gradient needs it.")
+
     def steps_per_update(self, num_envs: int) -> int:
         """Environment steps in one update; refuses a number of copies that the minibatches do not divide."""
         size = num_envs * self.num_steps

@@ -22,7 +22,7 @@ from menura.core import (
     Spec,
     Transition,
 )
-from menura.forward.ppo import PPO
+from menura.forward.trpo import TRPO
 from menura.networks import MLP, Activation, RunningNorm
 from menura.regularizers import AbstractRegularizer, JensenShannon
 
@@ -118,13 +118,13 @@ class GAILState(eqx.Module):
 class GAIL(AbstractImitationLearner):
     """Algorithm 1 of Ho & Ermon (2016): a step of the discriminator, then a step of the policy, on each rollout."""
 
-    forward: AbstractForwardLearner = PPO()
-    """Solves the reinforcement learning problem inside; ``TRPO()`` is the published choice."""
+    forward: AbstractForwardLearner = TRPO()
+    """Solves the reinforcement learning problem inside; TRPO is the published choice."""
     regularizer: AbstractRegularizer = JensenShannon()
     """The cost regulariser ψ."""
     reward_form: RewardForm = "auto"
-    """``auto`` takes ``negative`` where the expert's episodes end sooner than a random policy's (so that ending
-    is success), ``positive`` elsewhere."""
+    """auto takes negative where the expert's episodes end sooner than a random policy's (so that ending
+    is success), positive elsewhere."""
     learning_rate: Hyper = 1e-3
     """Adam's step size for the score."""
     num_score_steps: int = 8
@@ -146,7 +146,7 @@ class GAIL(AbstractImitationLearner):
     activation: Activation = "tanh"
     """Its non-linearity."""
     heldout_fraction: float = 0.0
-    """Share of the demonstrations kept from training."""
+    """Share of the demonstrations kept from training; their score is logged as score/heldout."""
 
     @property
     def _optimiser(self) -> optax.GradientTransformation:
@@ -200,6 +200,8 @@ class GAIL(AbstractImitationLearner):
         state = GAILState(state.forward, score, opt_state)
         reward = self.reward(state, batch)
         forward, forward_metrics = self.forward.update(state.forward, batch, reward, key=forward_key)
+        if demos.heldout.obs.shape[0] > 0:
+            metrics["score/heldout"] = jnp.mean(jax.vmap(score)(demos.heldout.obs, demos.heldout.action))
         metrics |= {"reward/mean": jnp.mean(reward), "reward/std": jnp.std(reward)}
         return GAILState(forward, score, opt_state), metrics | forward_metrics
 

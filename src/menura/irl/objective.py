@@ -22,6 +22,9 @@ Method = Literal["maxent", "mce"]
 Match = Literal["likelihood", "features"]
 ForwardPass = Literal["tilted", "printed"]
 
+SMALLEST_SPREAD = 1e-8
+"""Differences between choices that are this small beside a feature itself cannot be told from rounding."""
+
 
 @dataclass(frozen=True, eq=False)
 class Tails:
@@ -131,7 +134,18 @@ class Objective:
             hessian -= answer.curvature
             for source, owner, tangent in zip(part.sources, part.owners, answer.tangents, strict=True):
                 np.add.at(scores, owner, -source.weight[:, None] * tangent)
-        return Evaluation(total, self.choices.features.pull_back(slope), hessian, scores, information)
+        gradient = self.choices.features.pull_back(slope)
+        silent = np.maximum(np.diag(information), np.abs(np.diag(hessian))) <= self._rounding(features)
+        for matrix in (hessian, information):
+            matrix[silent] = 0.0
+            matrix[:, silent] = 0.0
+        gradient[silent & (np.abs(gradient) <= 1e-9 * np.abs(self.counts) @ np.abs(features))] = 0.0
+        return Evaluation(total, gradient, hessian, scores, information)
+
+    def _rounding(self, features: Float[np.ndarray, "choices features"]) -> Float[np.ndarray, " features"]:
+        """The curvature of a feature that never varies among choices: the rounding of its sums over the future."""
+        largest = np.abs(features).max(axis=0, initial=0.0)
+        return (SMALLEST_SPREAD * largest) ** 2 * np.abs(self.counts).sum()
 
 
 @dataclass(frozen=True, eq=False)

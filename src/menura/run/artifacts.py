@@ -115,6 +115,9 @@ class Table:
         if not self.path.exists():
             return
         lines = self.path.read_text().splitlines(keepends=True)
+        if not lines or not lines[0].endswith("\n"):
+            self.path.unlink()
+            return
         header = next(csv.reader(lines[:1]))
         column = header.index("env_steps")
         kept = lines[:1]

@@ -139,6 +139,18 @@ def launch(
 ) -> Path:
     """Train as requested and return the run's folder, ``out/<env>/<algorithm>/<time>-s<seed>``."""
     started = time.perf_counter()
+    request, config, env, spec, demos = resolved(request)
+    run = new_folder(out, request)
+    write_json(run / "config.json", config)
+    write_bytes(run / "command.txt", (shlex.join(sys.argv) + "\n").encode())
+    write_json(run / "meta.json", provenance(None if request.demos is None else locate(request.demos)))
+    return _train_in(run, request, config, env, spec, demos, loggers, watchers, started)
+
+
+def resolved(
+    request: Request,
+) -> tuple[Request, dict[str, Any], Envs | None, Spec, Demonstrations | None]:
+    """A request with nothing left to decide, its ``config.json``, and the environment and data it was checked with."""
     demos = load_demos(request)
     env = make_env(request, request.num_envs) if request.learner.num_steps > 0 else make_env(request, 1)
     spec = _spec(request, env, demos)
@@ -148,12 +160,8 @@ def launch(
         request.learner.steps_per_update(request.num_envs)
         learner = resolve_reward_form(request.learner, env, demos)
         request = dataclasses.replace(request, backend=env.backend, learner=learner)
-    run = new_folder(out, request)
     config = request.to_json(spec) | {"expert_return": math.nan if demos is None else demos.expert_return}
-    write_json(run / "config.json", config)
-    write_bytes(run / "command.txt", (shlex.join(sys.argv) + "\n").encode())
-    write_json(run / "meta.json", provenance(None if request.demos is None else locate(request.demos)))
-    return _train_in(run, request, config, env, spec, demos, loggers, watchers, started)
+    return request, config, env, spec, demos
 
 
 def resume(run: Path, *, loggers: Sequence[str] = ("csv", "tensorboard"), watchers: Sequence[Watcher] = ()) -> Path:
@@ -203,7 +211,7 @@ def _train_in(
             resume=checkpoint,
         )
         if finished.stopped_early:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(f"Interrupted; `menura train --resume {run}` goes on with it.")
         result = evaluate_run(run, episodes=FINAL_EPISODES) if request.env is not None else {}
     finally:
         folder.close()
@@ -229,7 +237,7 @@ def evaluate_run(
     if config["env"] is None:
         raise RequestError(f"{run} was trained without an environment, so there is none to evaluate it in.")
     request = Request.from_json(config)
-    env = make_env(request, min(episodes, FINAL_EPISODES))
+    env = make_env(request, FINAL_EPISODES)
     assert env is not None
     result = evaluate(env, policy, num_episodes=episodes, seed=_far_seed(seed, 1), deterministic=deterministic)
     random_return = uniform_return(env, episodes=FINAL_EPISODES)
