@@ -15,7 +15,8 @@ from runs import MENURA, measure_seeds, menura, spread
 
 from menura import evaluate, load, make, train
 from menura.core import AbstractForwardLearner
-from menura.run.launch import normalized, uniform_return
+from menura.forward.trpo import TRPO
+from menura.run.launch import Request, normalized, uniform_return
 from menura.run.presets import find_preset, learner_of
 
 NAME, TITLE = "gail_classic", "GAIL on classic control, and controls that must fail"
@@ -149,7 +150,7 @@ def main() -> None:
             **same,
         )
         expert_return = load(demos).expert_return
-        random_return = uniform_return(make(env, num_envs=50), episodes=50)
+        random_return = uniform_return(Request(ConstantReward(TRPO()), env))
 
         def normalized_share(result, low=random_return, high=expert_return):
             return normalized(result["mean_return"], low, high)

@@ -6,9 +6,10 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from menura.core import AbstractPolicy, BoxActions, DiscreteActions, Spec
+from menura.core import AbstractPolicy, BoxActions, DiscreteActions, Hyper, Spec
 
 Activation = Literal["tanh", "relu", "silu"]
 
@@ -184,6 +185,11 @@ class GaussianPolicy(AbstractPolicy):
 
 
 Policy = CategoricalPolicy | GaussianPolicy
+
+
+def adam(learning_rate: Hyper) -> optax.GradientTransformation:
+    """Adam as reinforcement learning uses it: its ε of 1e-5 keeps rare gradients from large steps."""
+    return optax.adam(learning_rate, eps=1e-5)
 
 
 def make_policy(

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -180,7 +181,7 @@ def test_a_saved_policy_acts_as_the_one_that_was_trained(demos, tmp_path):
     keeps = Keeps()
     run = launch(request("ppo", "jax", demos), out=tmp_path, watchers=[keeps])
     policy, _ = load_policy(run)
-    obs = np.array([0.01, -0.2, 0.03, 0.5], np.float32)
+    obs = jnp.array([0.01, -0.2, 0.03, 0.5])
     want = SMALL["ppo"].final_policy(keeps.state).distribution(obs).logits
     np.testing.assert_array_equal(policy.distribution(obs).logits, want)
 

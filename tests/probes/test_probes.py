@@ -6,14 +6,17 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import menura
-from menura.core import ExpertData
+from menura.core import AbstractPolicy, ExpertData
 from menura.demonstrations.record import record
 from menura.environments import make
 from menura.imitation.adversarial import GAIL
 from menura.imitation.bc import BC
+from menura.networks import Categorical, RunningNorm
+from menura.run.registry import to_json
 from menura.run.train import resolve_reward_form, train
 from tests.learners import SPECS, expert_data, random_transitions
 
@@ -166,3 +169,32 @@ def test_cloning_keeps_the_policy_of_the_lowest_held_out_loss_and_stops():
     # Random labels cannot be learned: the held-out loss rises soon, and training ends.
     assert len(losses) < 20
     np.testing.assert_allclose(float(state.best_loss), min(losses), rtol=1e-6)
+
+
+class LinearPolicy(AbstractPolicy):
+    """A policy of one's own: logits linear in the raw observation."""
+
+    norm: RunningNorm
+    weight: jax.Array
+
+    def distribution(self, obs):
+        return Categorical(self.weight @ jnp.concatenate([obs, jnp.ones(1)]))
+
+
+def linear_policy(spec, hidden_sizes, *, activation, initial_log_std, key):
+    return LinearPolicy(RunningNorm(spec.obs_size), jnp.zeros((spec.actions.num_actions, spec.obs_size + 1)))
+
+
+@pytest.mark.parametrize("name", FORWARD)
+def test_networks_and_optimizers_of_ones_own_learn_too(name):
+    learner = dataclasses.replace(
+        FORWARD[name], make_policy=linear_policy, optimizer=lambda rate: optax.sgd(100 * rate, momentum=0.9)
+    )
+    env, run = solve(learner, "probe/Echo", 60_000)
+    assert isinstance(run.policy, LinearPolicy)
+    assert menura.evaluate(env, run.policy, num_episodes=64).mean >= 0.99
+
+
+def test_functions_of_ones_own_are_refused_where_a_run_folder_would_have_to_keep_them():
+    with pytest.raises(menura.RequestError, match="make_policy is a function of your own"):
+        to_json(dataclasses.replace(FORWARD["ppo"], make_policy=linear_policy))

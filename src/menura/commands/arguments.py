@@ -14,7 +14,7 @@ def parse(cls: type[Arguments], arguments: Sequence[str], *, program: str, descr
     """A dataclass from the command line. Wrong options end the program with code 2."""
     import tyro
 
-    flags = (tyro.conf.FlagCreatePairsOff,)
+    flags = (tyro.conf.FlagCreatePairsOff, tyro.conf.SuppressFixed)
     return tyro.cli(cls, args=list(arguments), prog=program, description=description, config=flags)
 
 

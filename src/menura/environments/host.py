@@ -6,7 +6,8 @@ does), never by forked processes: forking after JAX has started can hang.
 
 import contextlib
 import importlib.util
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -167,6 +168,14 @@ def envpool_has(env_id: str, env_kwargs: dict[str, Any] | None = None) -> bool:
     return all(name in known for name in env_kwargs or {})
 
 
+@contextlib.contextmanager
+def _quiet_spaces() -> Iterator[None]:
+    """Without Gymnasium's warning that bounds lose precision as float32: EnvPool's spaces are made so."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*precision lowered by casting.*")
+        yield
+
+
 class EnvPoolEnvs:
     """``num_envs`` copies in EnvPool's C++ threads.
 
@@ -185,10 +194,11 @@ class EnvPoolEnvs:
         import envpool
 
         try:
-            spec = envpool.make_spec(env_id, **self._env_kwargs)
+            with _quiet_spaces():
+                spec = envpool.make_spec(env_id, **self._env_kwargs)
+                self._obs_space, self._action_space = spec.gymnasium_observation_space, spec.gymnasium_action_space
         except (TypeError, ValueError, KeyError) as error:
             raise RequestError(f"EnvPool cannot make {env_id} so: {error}. Try --backend gymnasium.") from error
-        self._obs_space, self._action_space = spec.gymnasium_observation_space, spec.gymnasium_action_space
         self.spec = spec_of(self._obs_space, self._action_space, env_id=env_id)
         self.max_episode_steps: int | None = int(spec.config.max_episode_steps)
 
@@ -199,14 +209,15 @@ class EnvPoolEnvs:
         self.close()
         # A pool gives its copies consecutive seeds, so neighbouring seeds of ours must lie far apart.
         seed = int(np.random.SeedSequence(seed).generate_state(1)[0] >> 2)
-        self._pool = envpool.make(
-            self.id,
-            env_type="gymnasium",
-            num_envs=self.num_envs,
-            num_threads=self._num_threads,
-            seed=seed,
-            **self._env_kwargs,
-        )
+        with _quiet_spaces():
+            self._pool = envpool.make(
+                self.id,
+                env_type="gymnasium",
+                num_envs=self.num_envs,
+                num_threads=self._num_threads,
+                seed=seed,
+                **self._env_kwargs,
+            )
         obs, _ = self._pool.reset()
         return encode_obs(obs, self._obs_space)
 

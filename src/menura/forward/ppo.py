@@ -1,5 +1,6 @@
 """Proximal policy optimisation (Schulman et al. 2017)."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -10,7 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from menura.core import AbstractForwardLearner, Hyper, Metrics, RequestError, Spec, Transition
 from menura.forward.on_policy import advantages, averaged, standardise, trainable, with_observations, with_returns
-from menura.networks import Activation, Policy, ValueFunction, make_policy
+from menura.networks import Activation, Policy, ValueFunction, adam, make_policy
 
 
 def clipped_surrogate(
@@ -78,6 +79,10 @@ class PPO(AbstractForwardLearner):
     """Non-linearity of both networks."""
     initial_log_std: float = 0.0
     """Log standard deviation of a fresh Gaussian policy, where actions span [-1, 1]."""
+    make_policy: Callable[..., Any] = eqx.field(default=make_policy, static=True)
+    """From Python only: builds the policy, called as ``menura.networks.make_policy`` is."""
+    optimizer: Callable[[Hyper], optax.GradientTransformation] = eqx.field(default=adam, static=True)
+    """From Python only: the optimizer for a step size, such as ``optax.sgd``."""
 
     def steps_per_update(self, num_envs: int) -> int:
         """Environment steps in one update; refuses a number of copies that the minibatches do not divide."""
@@ -88,12 +93,12 @@ class PPO(AbstractForwardLearner):
 
     @property
     def _optimiser(self) -> optax.GradientTransformation:
-        return optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optax.adam(self.learning_rate, eps=1e-5))
+        return optax.chain(optax.clip_by_global_norm(self.max_grad_norm), self.optimizer(self.learning_rate))
 
     def init(self, spec: Spec, *, key: PRNGKeyArray) -> PPOState:
         """A nearly uniform policy and a value of zero."""
         policy_key, value_key = jax.random.split(key)
-        policy = make_policy(
+        policy = self.make_policy(
             spec,
             self.hidden_sizes,
             activation=self.activation,

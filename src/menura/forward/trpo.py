@@ -1,5 +1,6 @@
 """Trust region policy optimisation (Schulman et al. 2015)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -20,7 +21,7 @@ from menura.forward.on_policy import (
     with_observations,
     with_returns,
 )
-from menura.networks import Activation, Policy, ValueFunction, make_policy
+from menura.networks import Activation, Policy, ValueFunction, adam, make_policy
 
 
 def natural_step(
@@ -137,6 +138,10 @@ class TRPO(AbstractForwardLearner):
     """Non-linearity of both networks."""
     initial_log_std: float = 0.0
     """Log standard deviation of a fresh Gaussian policy, where actions span [-1, 1]."""
+    make_policy: Callable[..., Any] = eqx.field(default=make_policy, static=True)
+    """From Python only: builds the policy, called as ``menura.networks.make_policy`` is."""
+    optimizer: Callable[[Hyper], optax.GradientTransformation] = eqx.field(default=adam, static=True)
+    """From Python only: the optimizer for a step size, such as ``optax.sgd``."""
 
     def __check_init__(self):
         if isinstance(self.damping, float | int) and not self.damping > 0:
@@ -151,12 +156,12 @@ class TRPO(AbstractForwardLearner):
 
     @property
     def _optimiser(self) -> optax.GradientTransformation:
-        return optax.adam(self.value_learning_rate, eps=1e-5)
+        return self.optimizer(self.value_learning_rate)
 
     def init(self, spec: Spec, *, key: PRNGKeyArray) -> TRPOState:
         """A nearly uniform policy and a value of zero."""
         policy_key, value_key = jax.random.split(key)
-        policy = make_policy(
+        policy = self.make_policy(
             spec,
             self.hidden_sizes,
             activation=self.activation,

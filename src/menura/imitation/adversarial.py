@@ -37,14 +37,22 @@ class ScoreNetwork(eqx.Module):
     """
 
     norm: RunningNorm
-    network: MLP
+    network: Callable[[Float[Array, " features"]], Float[Array, " one"]]
     center: Float[Array, " action"] | None
     half_width: Float[Array, " action"] | None
     limit: Float[Array, " action"] | None
     """1 for bounded actions, infinite for unbounded ones."""
     num_actions: int = eqx.field(static=True)
 
-    def __init__(self, spec: Spec, hidden_sizes: tuple[int, ...], *, activation: Activation, key: PRNGKeyArray):
+    def __init__(
+        self,
+        spec: Spec,
+        hidden_sizes: tuple[int, ...],
+        *,
+        activation: Activation,
+        key: PRNGKeyArray,
+        make_network: Callable[..., Any] = MLP,
+    ):
         """A fresh network, whose score is near 0."""
         match spec.actions:
             case DiscreteActions(num_actions=num_actions):
@@ -56,7 +64,7 @@ class ScoreNetwork(eqx.Module):
                 self.limit = jnp.where(bounded, 1.0, jnp.inf)
                 self.num_actions = box.size
         self.norm = RunningNorm(spec.obs_size)
-        self.network = MLP(
+        self.network = make_network(
             spec.obs_size + self.num_actions, 1, hidden_sizes, activation=activation, out_scale=0.1, key=key
         )
 
@@ -145,17 +153,24 @@ class GAIL(AbstractImitationLearner):
     """Widths of the score network's hidden layers."""
     activation: Activation = "tanh"
     """Its non-linearity."""
+    make_network: Callable[..., Any] = eqx.field(default=MLP, static=True)
+    """From Python only: builds the score network, called as ``menura.networks.MLP`` is."""
+    optimizer: Callable[[Hyper], optax.GradientTransformation] = eqx.field(default=optax.adam, static=True)
+    """From Python only: the score's optimizer for a step size, such as ``optax.sgd``."""
     heldout_fraction: float = 0.0
     """Share of the demonstrations kept from training; their score is logged as score/heldout."""
 
     @property
     def _optimiser(self) -> optax.GradientTransformation:
-        return optax.adamw(self.learning_rate, weight_decay=self.weight_decay)
+        decay = optax.add_decayed_weights(-self.weight_decay * self.learning_rate)
+        return optax.chain(self.optimizer(self.learning_rate), decay)
 
     def init(self, spec: Spec, *, key: PRNGKeyArray) -> GAILState:
         """A fresh policy and a fresh score."""
         forward_key, score_key = jax.random.split(key)
-        score = ScoreNetwork(spec, self.hidden_sizes, activation=self.activation, key=score_key)
+        score = ScoreNetwork(
+            spec, self.hidden_sizes, activation=self.activation, key=score_key, make_network=self.make_network
+        )
         weights: Any = score.network
         return GAILState(self.forward.init(spec, key=forward_key), score, self._optimiser.init(weights))
 

@@ -1,5 +1,6 @@
 """Behavioral cloning: supervised learning of the expert's action from its observation (Pomerleau 1991)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -48,6 +49,10 @@ class BC(AbstractImitationLearner):
     """Its non-linearity."""
     initial_log_std: float = -0.5
     """Log standard deviation of a fresh Gaussian policy, where actions span [-1, 1]."""
+    make_policy: Callable[..., Any] = eqx.field(default=make_policy, static=True)
+    """From Python only: builds the policy, called as ``menura.networks.make_policy`` is."""
+    optimizer: Callable[[Hyper], optax.GradientTransformation] = eqx.field(default=optax.adam, static=True)
+    """From Python only: the optimizer for a step size, such as ``optax.sgd``."""
     min_log_std: float = -3.0
     """Its lower bound: a few demonstrations can be fitted so closely that the density would explode."""
     heldout_fraction: float = 0.3
@@ -64,11 +69,12 @@ class BC(AbstractImitationLearner):
 
     @property
     def _optimiser(self) -> optax.GradientTransformation:
-        return optax.adamw(self.learning_rate, weight_decay=self.weight_decay)
+        decay = optax.add_decayed_weights(-self.weight_decay * self.learning_rate)
+        return optax.chain(self.optimizer(self.learning_rate), decay)
 
     def init(self, spec: Spec, *, key: PRNGKeyArray) -> BCState:
         """A fresh policy."""
-        policy = make_policy(
+        policy = self.make_policy(
             spec, self.hidden_sizes, activation=self.activation, initial_log_std=self.initial_log_std, key=key
         )
         flat, _ = ravel_pytree(eqx.filter(policy, trainable(policy)))

@@ -15,7 +15,6 @@ import numpy as np
 from menura.core import (
     AbstractForwardLearner,
     AbstractLearner,
-    AbstractPolicy,
     BoxActions,
     DiscreteActions,
     RequestError,
@@ -25,7 +24,7 @@ from menura.demonstrations.episodes import Demonstrations
 from menura.demonstrations.readers import load, locate
 from menura.environments.base import Envs
 from menura.environments.registry import make
-from menura.evaluation import Evaluation, UniformPolicy, evaluate
+from menura.evaluation import UniformPolicy, evaluate
 from menura.run.artifacts import (
     checkpoint_dir,
     file_hash,
@@ -42,6 +41,8 @@ from menura.run.train import Watcher, resolve_reward_form, train
 
 FINAL_EPISODES = 50
 """Episodes of the evaluation that ``result.json`` holds."""
+RANDOM_EPISODES = 20
+"""Episodes of the uniform policy that it is compared with."""
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,7 @@ def evaluate_run(
     env = make_env(request, FINAL_EPISODES)
     assert env is not None
     result = evaluate(env, policy, num_episodes=episodes, seed=_far_seed(seed, 1), deterministic=deterministic)
-    random_return = uniform_return(env, episodes=FINAL_EPISODES)
+    random_return = uniform_return(request)
     expert_return = config.get("expert_return")
     expert_return = math.nan if expert_return is None else expert_return
     if hasattr(env, "close"):
@@ -260,10 +261,13 @@ def evaluate_run(
     }
 
 
-def uniform_return(env: Envs, *, episodes: int) -> float:
-    """Mean return of the policy that acts uniformly at random."""
-    policy: AbstractPolicy = UniformPolicy(env.spec)
-    uniform: Evaluation = evaluate(env, policy, num_episodes=episodes, seed=0, deterministic=False)
+def uniform_return(request: Request) -> float:
+    """Mean return of the policy that acts uniformly at random, over :data:`RANDOM_EPISODES` episodes."""
+    env = make_env(request, RANDOM_EPISODES)
+    assert env is not None
+    uniform = evaluate(env, UniformPolicy(env.spec), num_episodes=RANDOM_EPISODES, seed=0, deterministic=False)
+    if hasattr(env, "close"):
+        env.close()  # pyright: ignore
     return uniform.mean
 
 

@@ -33,8 +33,14 @@ def algorithm_name(learner: AbstractLearner) -> str:
 def to_json(module: Any) -> Any:
     """A learner as plain JSON: its class's name, then its fields."""
     if dataclasses.is_dataclass(module):
-        fields = {f.name: to_json(getattr(module, f.name)) for f in dataclasses.fields(module)}
-        return {"type": type(module).__name__, **fields}
+        fields = {f.name: getattr(module, f.name) for f in dataclasses.fields(module)}
+        for f in dataclasses.fields(module):
+            if callable(f.default) and fields.pop(f.name) is not f.default:
+                raise RequestError(
+                    f"{type(module).__name__}.{f.name} is a function of your own, which a run folder cannot keep: "
+                    "train with menura.train from Python."
+                )
+        return {"type": type(module).__name__, **{name: to_json(value) for name, value in fields.items()}}
     if isinstance(module, tuple):
         return [to_json(item) for item in module]
     if isinstance(module, bool | int | str) or module is None:
