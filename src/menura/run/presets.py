@@ -54,7 +54,7 @@ PRESETS: tuple[Preset, ...] = (
     Preset("bc", None, "box", 2_000_000),
     Preset("gail", "trpo", "discrete", 200_000, 32, {"gradient_norm": 0.0}),
     Preset("gail", "trpo", "box", 1_000_000, 32),
-    Preset("gail", "trpo", "Hopper", 550_000, 32),
+    Preset("gail", "trpo", "Hopper", 640_000, 32),
     Preset("gail", "trpo", "HalfCheetah", 430_000, 32, _QUICK),
     Preset("gail", "trpo", "Ant", 2_500_000, 32, _QUICK),
     Preset("gail", "ppo", "discrete", 300_000, 32, {"gradient_norm": 0.0}),
