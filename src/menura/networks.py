@@ -1,7 +1,7 @@
 """Networks, policy heads and running statistics: pytrees of arrays, written for one example."""
 
 import math
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import equinox as eqx
 import jax
@@ -184,7 +184,8 @@ class GaussianPolicy(AbstractPolicy):
         return DiagonalGaussian(center + half_width * mean, self.log_std + jnp.log(half_width))
 
 
-Policy = CategoricalPolicy | GaussianPolicy
+Policy: TypeAlias = AbstractPolicy
+"""Of :func:`make_policy`, or of one's own: it must have observation statistics named ``norm``."""
 
 
 def adam(learning_rate: Hyper) -> optax.GradientTransformation:

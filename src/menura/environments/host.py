@@ -218,7 +218,8 @@ class EnvPoolEnvs:
                 seed=seed,
                 **self._env_kwargs,
             )
-        obs, _ = self._pool.reset()
+            obs, _ = self._pool.reset()
+            _ = self._pool.action_space  # EnvPool makes its spaces when they are first asked for
         return encode_obs(obs, self._obs_space)
 
     def step(self, action: np.ndarray) -> Step:

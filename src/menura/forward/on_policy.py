@@ -58,7 +58,7 @@ def with_observations(module: Any, batch: Transition) -> Any:
     return eqx.tree_at(lambda m: m.norm, module, module.norm.add(obs))
 
 
-def averaged(average: Policy, newest: Policy, *, decay: Hyper) -> Policy:
+def averaged(average: Any, newest: Any, *, decay: Hyper) -> Any:
     """The exponential average of policies, in weight space (Polyak & Juditsky 1992), with the newest statistics.
 
     Successive policies lie within a small KL of one another, so their average is a policy near all of them,

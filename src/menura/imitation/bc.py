@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from menura.core import AbstractImitationLearner, ExpertData, Hyper, Metrics, Spec, Transition
 from menura.forward.on_policy import log_probs_of, trainable
-from menura.networks import Activation, CategoricalPolicy, Policy, RunningNorm, make_policy
+from menura.networks import Activation, GaussianPolicy, Policy, RunningNorm, make_policy
 
 
 def negative_log_likelihood(policy: Policy, demos: Transition) -> Float[Array, ""]:
@@ -127,6 +127,6 @@ class BC(AbstractImitationLearner):
         return BCState(policy, opt_state, best, best_loss, since), metrics
 
     def _bounded(self, policy: Policy) -> Policy:
-        if isinstance(policy, CategoricalPolicy):
+        if not isinstance(policy, GaussianPolicy):
             return policy
         return eqx.tree_at(lambda p: p.log_std, policy, jnp.maximum(policy.log_std, self.min_log_std))
