@@ -187,9 +187,7 @@ def linear_policy(spec, hidden_sizes, *, activation, initial_log_std, key):
 
 @pytest.mark.parametrize("name", FORWARD)
 def test_networks_and_optimizers_of_ones_own_learn_too(name):
-    learner = dataclasses.replace(
-        FORWARD[name], make_policy=linear_policy, optimizer=lambda rate: optax.sgd(100 * rate, momentum=0.9)
-    )
+    learner = dataclasses.replace(FORWARD[name], make_policy=linear_policy, optimizer=lambda rate: optax.rmsprop(rate))
     env, run = solve(learner, "probe/Echo", 60_000)
     assert isinstance(run.policy, LinearPolicy)
     assert menura.evaluate(env, run.policy, num_episodes=64).mean >= 0.99
