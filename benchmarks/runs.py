@@ -26,9 +26,11 @@ def menura(*arguments: Any, out: Path | None = None) -> dict[str, Any]:
             raise RuntimeError(f"{' '.join(command)} failed: {done.stderr[-2000:]}")
         run = Path(done.stdout.strip().splitlines()[-1])
         result = json.loads((run / "result.json").read_text())
-        header, *rows = [line.split(",") for line in (run / "evaluations.csv").read_text().splitlines()]
-        steps, returns = header.index("env_steps"), header.index("mean_return")
-        evaluations = [(int(row[steps]), float(row[returns])) for row in rows]
+        evaluations = []
+        if (run / "evaluations.csv").exists():
+            header, *rows = [line.split(",") for line in (run / "evaluations.csv").read_text().splitlines()]
+            steps, returns = header.index("env_steps"), header.index("mean_return")
+            evaluations = [(int(row[steps]), float(row[returns])) for row in rows]
     return result | {"process_seconds": wall, "evaluations": evaluations}
 
 
