@@ -76,7 +76,7 @@ class RunningNorm(eqx.Module):
         return eqx.tree_at(lambda n: (n.count, n.mean, n.var), self, (total, new_mean, spread / total))
 
     def __call__(self, x: Float[Array, " size"], *, clip: float = 10.0) -> Float[Array, " size"]:
-        """Standardised and clipped. A feature that never varied is only centred."""
+        """Standardized and clipped. A feature that never varied is only centred."""
         std = jnp.sqrt(self.var)
         scale = jnp.where(std > 1e-6, std, 1.0)
         return jnp.clip((x - self.mean) / scale, -clip, clip)
@@ -154,7 +154,7 @@ class DiagonalGaussian(eqx.Module):
 
 
 class CategoricalPolicy(AbstractPolicy):
-    """Logits from a network over standardised observations."""
+    """Logits from a network over standardized observations."""
 
     norm: RunningNorm
     network: MLP
@@ -165,7 +165,7 @@ class CategoricalPolicy(AbstractPolicy):
 
 
 class GaussianPolicy(AbstractPolicy):
-    """A mean from a network over standardised observations, and a log-std that no state changes.
+    """A mean from a network over standardized observations, and a log-std that no state changes.
 
     The network works on a space of [-1, 1]; ``center`` and ``half_width`` carry it to the environment's.
     """
@@ -221,7 +221,7 @@ def make_policy(
 
 
 class ValueFunction(eqx.Module):
-    """A state value: a network over standardised observations, in units of standardised returns.
+    """A state value: a network over standardized observations, in units of standardized returns.
 
     ``returns`` holds the statistics of the returns seen; the network predicts in their scale, so its
     step size need not know how large rewards are.
@@ -239,10 +239,10 @@ class ValueFunction(eqx.Module):
         self.network = MLP(spec.obs_size, 1, hidden_sizes, activation=activation, out_scale=0.0, key=key)
         self.returns = RunningNorm(1)
 
-    def standardised(self, obs: Float[Array, " obs"]) -> Float[Array, ""]:
+    def standardized(self, obs: Float[Array, " obs"]) -> Float[Array, ""]:
         """The network's own output."""
         return self.network(self.norm(obs))[0]
 
     def __call__(self, obs: Float[Array, " obs"]) -> Float[Array, ""]:
         """The value, in units of reward."""
-        return self.returns.mean[0] + jnp.sqrt(self.returns.var[0]) * self.standardised(obs)
+        return self.returns.mean[0] + jnp.sqrt(self.returns.var[0]) * self.standardized(obs)

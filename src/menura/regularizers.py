@@ -1,4 +1,4 @@
-"""The cost regulariser ψ of Ho & Ermon (2016): which scores are allowed, and what they cost.
+"""The cost regularizer ψ of Ho & Ermon (2016): which scores are allowed, and what they cost.
 
 Imitation is ``argmin over policies of ψ*(ρ_learner − ρ_expert) − λ·H(policy)``. A regularizer says which
 scores the discriminator may give (``class_of_scores``), how it is trained (``loss``), what the learner
@@ -21,7 +21,7 @@ LOG_2 = 0.6931471805599453
 
 
 def logistic_loss(score_expert: Float[Array, " expert"], score_learner: Float[Array, " learner"]) -> Float[Array, ""]:
-    """Binary log-loss that tells expert from learner, in nats (Ho & Ermon 2016, eq. 15, with its sign turned).
+    """Binary log-loss that tells expert from learner, in nats (Ho & Ermon 2016, eq. 14, negated).
 
     mean(softplus(−score_expert)) + mean(softplus(score_learner)): 2 log 2 when the two cannot be told apart.
     """
@@ -60,7 +60,7 @@ class AbstractRegularizer(eqx.Module):
 
 
 class JensenShannon(AbstractRegularizer):
-    """ψ_GA, the regulariser of GAIL (Ho & Ermon 2016, eq. 13).
+    """ψ_GA, the regularizer of GAIL (Ho & Ermon 2016, eq. 13).
 
     Any score is allowed; the loss is the logistic one; its optimum over all scores is
     2 log 2 − 2·JS(ρ_learner, ρ_expert). The reward is −log D − log 2 = softplus(score) − log 2: zero

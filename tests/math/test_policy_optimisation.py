@@ -8,7 +8,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from menura.core import BoxActions, DiscreteActions, Spec
-from menura.forward.on_policy import averaged, standardise, trainable, with_returns
+from menura.forward.on_policy import averaged, standardize, trainable, with_returns
 from menura.forward.ppo import approximate_kl, clipped_surrogate
 from menura.forward.trpo import TRPO, fisher_product, line_search, natural_step
 from menura.networks import ValueFunction, make_policy
@@ -95,7 +95,7 @@ def test_trpo_improves_and_never_exceeds_its_kl_bound(actions, max_kl):
     obs = jax.random.normal(jax.random.key(2), (512, 4))
     action = jax.vmap(lambda o, k: policy(o, key=k))(obs, keys)
     wanted = obs[:, 0] > 0 if isinstance(actions, DiscreteActions) else obs[:, 0]
-    advantage = standardise(-jnp.square(action.reshape(-1).astype(jnp.float32) - wanted))
+    advantage = standardize(-jnp.square(action.reshape(-1).astype(jnp.float32) - wanted))
     new, metrics = jax.jit(learner._policy_step)(policy, obs, action, advantage)
     kl = jnp.mean(jax.vmap(lambda o: policy.distribution(o).kl(new.distribution(o)))(obs))
     assert float(metrics["policy/accepted"]) == 1

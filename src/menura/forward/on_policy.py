@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from menura.core import Hyper, Transition
+from menura.core import Hyper, Transition, flatten_time
 from menura.networks import Policy, ValueFunction
 from menura.returns import gae
 
@@ -28,8 +28,10 @@ def advantages(
     return advantage, advantage + value
 
 
-def standardise(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+def standardize(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     """Zero mean and unit deviation over the whole batch."""
+    # Departs from Schulman et al. 2015, 2017: neither paper standardizes advantages; it makes a step's size
+    # independent of the reward's, which an adversary keeps changing.
     return (x - jnp.mean(x)) / (jnp.std(x) + 1e-8)
 
 
@@ -39,6 +41,8 @@ def with_returns(value_function: ValueFunction, returns: Float[Array, "time env"
     The last layer is corrected for the change of scale (van Hasselt et al. 2016, "Pop-Art", eq. 9-10).
     """
     old, new = value_function.returns, value_function.returns.add(returns.reshape(-1, 1))
+    # Departs from van Hasselt et al. 2016: statistics of everything seen instead of a moving average, because
+    # they are those that observations are standardized by too.
     # Returns that never differ leave no scale to predict in: 0.01 is small enough to be exact.
     new = eqx.tree_at(lambda n: n.var, new, jnp.maximum(new.var, 1e-4))
     old_std, new_std = jnp.sqrt(old.var[0]), jnp.sqrt(new.var[0])
@@ -54,8 +58,7 @@ def with_returns(value_function: ValueFunction, returns: Float[Array, "time env"
 
 def with_observations(module: Any, batch: Transition) -> Any:
     """A policy or value function whose observation statistics have seen the rollout too."""
-    obs = batch.obs.reshape(-1, batch.obs.shape[-1])
-    return eqx.tree_at(lambda m: m.norm, module, module.norm.add(obs))
+    return eqx.tree_at(lambda m: m.norm, module, module.norm.add(flatten_time(batch.obs)))
 
 
 def averaged(average: Any, newest: Any, *, decay: Hyper) -> Any:
@@ -64,6 +67,8 @@ def averaged(average: Any, newest: Any, *, decay: Hyper) -> Any:
     Successive policies lie within a small KL of one another, so their average is a policy near all of them,
     and it does not share the swings of each.
     """
+    # Departs from Schulman et al. 2015, 2017 and Ho & Ermon 2016: they keep the newest policy, which swings while
+    # learner and score chase each other.
     # It begins at the first policy that has learned anything, not at the one that was drawn at random.
     decay = jnp.where(average.norm.count > 0, decay, 0.0)
     mixed: Any = jax.tree.map(lambda a, n: decay * a + (1 - decay) * n, average, newest)

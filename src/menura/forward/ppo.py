@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from menura.core import AbstractForwardLearner, Hyper, Metrics, RequestError, Spec, Transition
-from menura.forward.on_policy import advantages, averaged, standardise, trainable, with_observations, with_returns
+from menura.core import AbstractForwardLearner, Hyper, Metrics, RequestError, Spec, Transition, flatten_time
+from menura.forward.on_policy import advantages, averaged, standardize, trainable, with_observations, with_returns
 from menura.networks import Activation, Policy, ValueFunction, adam, make_policy
 
 
@@ -92,7 +92,9 @@ class PPO(AbstractForwardLearner):
         return size
 
     @property
-    def _optimiser(self) -> optax.GradientTransformation:
+    def _optimizer(self) -> optax.GradientTransformation:
+        # Departs from Schulman et al. 2017: the gradient's norm is bounded, because one odd minibatch can otherwise
+        # undo a policy.
         return optax.chain(optax.clip_by_global_norm(self.max_grad_norm), self.optimizer(self.learning_rate))
 
     def init(self, spec: Spec, *, key: PRNGKeyArray) -> PPOState:
@@ -107,7 +109,7 @@ class PPO(AbstractForwardLearner):
         )
         value = ValueFunction(spec, self.hidden_sizes, activation=self.activation, key=value_key)
         weights = eqx.filter((policy, value), (trainable(policy), trainable(value)))
-        return PPOState(policy, value, self._optimiser.init(weights), policy)
+        return PPOState(policy, value, self._optimizer.init(weights), policy)
 
     def policy(self, state: PPOState) -> Policy:
         """The newest policy."""
@@ -125,7 +127,7 @@ class PPO(AbstractForwardLearner):
             log_prob = distribution.log_prob(row.action)
             surrogate = clipped_surrogate(log_prob, row.log_prob, row.advantage, clip_eps=self.clip_eps)
             target = (row.returns - value.returns.mean[0]) / jnp.sqrt(value.returns.var[0])
-            value_error = 0.5 * jnp.square(value.standardised(row.obs) - target)
+            value_error = 0.5 * jnp.square(value.standardized(row.obs) - target)
             return surrogate, value_error, distribution.entropy(), approximate_kl(log_prob, row.log_prob)
 
         surrogate, value_error, entropy, kl = (jnp.mean(x) for x in jax.vmap(of_one)(minibatch))
@@ -143,8 +145,7 @@ class PPO(AbstractForwardLearner):
         """``num_epochs`` passes over a rollout ``[time, env]``."""
         advantage, returns = advantages(state.value, batch, reward, gamma=self.gamma, gae_lambda=self.gae_lambda)
         value = with_returns(state.value, returns)
-        rows = Minibatch(batch.obs, batch.action, batch.log_prob, standardise(advantage), returns)
-        rows = jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:])), rows)
+        rows = flatten_time(Minibatch(batch.obs, batch.action, batch.log_prob, standardize(advantage), returns))
         size = rows.log_prob.shape[0]
         networks = (state.policy, value)
         weights, fixed = eqx.partition(networks, (trainable(state.policy), trainable(value)))
@@ -161,7 +162,7 @@ class PPO(AbstractForwardLearner):
             weights, opt_state = carry
             minibatch = jax.tree.map(lambda x: x[index], rows)
             gradient, metrics = jax.grad(loss_of, has_aux=True)(weights, minibatch)
-            step, opt_state = self._optimiser.update(gradient, opt_state)
+            step, opt_state = self._optimizer.update(gradient, opt_state)
             return (optax.apply_updates(weights, step), opt_state), metrics
 
         (weights, opt_state), metrics = jax.lax.scan(

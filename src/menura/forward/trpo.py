@@ -11,12 +11,12 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from menura.core import AbstractForwardLearner, Hyper, Metrics, RequestError, Spec, Transition
+from menura.core import AbstractForwardLearner, Hyper, Metrics, RequestError, Spec, Transition, flatten_time
 from menura.forward.on_policy import (
     advantages,
     averaged,
     log_probs_of,
-    standardise,
+    standardize,
     trainable,
     with_observations,
     with_returns,
@@ -38,6 +38,8 @@ def natural_step(
     where ``fisher_product(v)`` is F v.
     """
 
+    # Departs from Schulman et al. 2015: damping, in the solve and in the step's length, because the Fisher matrix
+    # of part of a small rollout is nearly singular.
     def damped(v):
         return fisher_product(v) + damping * v
 
@@ -155,7 +157,7 @@ class TRPO(AbstractForwardLearner):
         return size
 
     @property
-    def _optimiser(self) -> optax.GradientTransformation:
+    def _optimizer(self) -> optax.GradientTransformation:
         return self.optimizer(self.value_learning_rate)
 
     def init(self, spec: Spec, *, key: PRNGKeyArray) -> TRPOState:
@@ -169,7 +171,7 @@ class TRPO(AbstractForwardLearner):
             key=policy_key,
         )
         value = ValueFunction(spec, self.hidden_sizes, activation=self.activation, key=value_key)
-        return TRPOState(policy, value, self._optimiser.init(eqx.filter(value, trainable(value))), policy)
+        return TRPOState(policy, value, self._optimizer.init(eqx.filter(value, trainable(value))), policy)
 
     def policy(self, state: TRPOState) -> Policy:
         """The newest policy."""
@@ -184,12 +186,10 @@ class TRPO(AbstractForwardLearner):
     ) -> tuple[TRPOState, Metrics]:
         """One trust-region step of the policy on a rollout ``[time, env]``, then the value function's fit."""
         advantage, returns = advantages(state.value, batch, reward, gamma=self.gamma, gae_lambda=self.gae_lambda)
-        obs, action, flat_advantage = (
-            x.reshape((-1, *x.shape[2:])) for x in (batch.obs, batch.action, standardise(advantage))
-        )
+        obs, action, flat_advantage = flatten_time((batch.obs, batch.action, standardize(advantage)))
         policy, metrics = self._policy_step(state.policy, obs, action, flat_advantage)
-        # Departs from Schulman et al. 2015: the value function takes Adam steps on standardised returns instead of
-        # a trust-region step of its own, because one optimiser serves both learners here.
+        # Departs from Schulman et al. 2016: the value function takes Adam steps on standardized returns instead of
+        # a trust-region step of its own, because PPO and TRPO then share it.
         value, opt_state, value_loss = self._fit_value(
             with_returns(state.value, returns), state.opt_state, obs, returns.reshape(-1), key
         )
@@ -256,7 +256,7 @@ class TRPO(AbstractForwardLearner):
         def one_minibatch(carry, index):
             weights, opt_state = carry
             error, gradient = jax.value_and_grad(loss)(weights, index)
-            step, opt_state = self._optimiser.update(gradient, opt_state)
+            step, opt_state = self._optimizer.update(gradient, opt_state)
             return (optax.apply_updates(weights, step), opt_state), error
 
         order = jax.vmap(lambda k: jax.random.permutation(k, len(target)))(

@@ -21,6 +21,7 @@ from menura.core import (
     Metrics,
     Spec,
     Transition,
+    flatten_time,
 )
 from menura.forward.trpo import TRPO
 from menura.networks import MLP, Activation, RunningNorm
@@ -32,7 +33,7 @@ RewardForm = Literal["auto", "positive", "negative", "centered", "logit"]
 class ScoreNetwork(eqx.Module):
     """Scores an observation and an action: a logit, high where they look like the expert's.
 
-    Observations are standardised by the *expert's* statistics; real actions are clipped to the bounds, as
+    Observations are standardized by the *expert's* statistics; real actions are clipped to the bounds, as
     the environment does, and scaled to [-1, 1]; discrete ones are one-hot.
     """
 
@@ -73,6 +74,8 @@ class ScoreNetwork(eqx.Module):
         if self.center is None or self.half_width is None or self.limit is None:
             encoded = jax.nn.one_hot(action, self.num_actions)
         else:
+            # Departs from Ho & Ermon 2016: actions are clipped before they are scored, because demonstrations hold
+            # them as they were carried out, and a learner would be known by its overshoot alone.
             encoded = jnp.clip((action - self.center) / self.half_width, -self.limit, self.limit)
         return jnp.concatenate([self.norm(obs), encoded])
 
@@ -129,7 +132,7 @@ class GAIL(AbstractImitationLearner):
     forward: AbstractForwardLearner = TRPO()
     """Solves the reinforcement learning problem inside; TRPO is the published choice."""
     regularizer: AbstractRegularizer = JensenShannon()
-    """The cost regulariser ψ."""
+    """The cost regularizer ψ."""
     reward_form: RewardForm = "auto"
     """auto takes negative where the expert's episodes end sooner than a random policy's (so that ending
     is success), positive elsewhere."""
@@ -161,7 +164,7 @@ class GAIL(AbstractImitationLearner):
     """Share of the demonstrations kept from training; their score is logged as score/heldout."""
 
     @property
-    def _optimiser(self) -> optax.GradientTransformation:
+    def _optimizer(self) -> optax.GradientTransformation:
         decay = optax.add_decayed_weights(-self.weight_decay * self.learning_rate)
         return optax.chain(self.optimizer(self.learning_rate), decay)
 
@@ -172,7 +175,7 @@ class GAIL(AbstractImitationLearner):
             spec, self.hidden_sizes, activation=self.activation, key=score_key, make_network=self.make_network
         )
         weights: Any = score.network
-        return GAILState(self.forward.init(spec, key=forward_key), score, self._optimiser.init(weights))
+        return GAILState(self.forward.init(spec, key=forward_key), score, self._optimizer.init(weights))
 
     @property
     def num_steps(self) -> int:
@@ -208,9 +211,10 @@ class GAIL(AbstractImitationLearner):
         expert = demos.train
         norm = RunningNorm(expert.obs.shape[-1]).add(expert.obs)
         score = eqx.tree_at(lambda s: s.norm, state.score, norm)
-        # Departs from Ho & Ermon 2016: several minibatch steps of the score instead of one on everything, and a
-        # penalty on its slope, because rollouts here are a tenth of theirs and 200 expert steps are soon known by
-        # heart: without the penalty the score grows until its reward says nothing.
+        # Departs from Ho & Ermon 2016: several minibatch steps of Adam at 1e-3 instead of one at 1e-2 on everything,
+        # and a penalty on the slope instead of a bonus on the discriminator's entropy, because rollouts here are a
+        # tenth of theirs and 200 expert steps are soon known by heart: without the penalty the score grows until
+        # its reward says nothing.
         score, opt_state, metrics = self._fit_score(score, state.opt_state, batch, expert, score_key)
         state = GAILState(state.forward, score, opt_state)
         reward = self.reward(state, batch)
@@ -248,8 +252,7 @@ class GAIL(AbstractImitationLearner):
     def _fit_score(
         self, score: ScoreNetwork, opt_state: optax.OptState, batch: Transition, expert: Transition, key: PRNGKeyArray
     ) -> tuple[ScoreNetwork, optax.OptState, Metrics]:
-        learner_features = jax.vmap(jax.vmap(score.features))(batch.obs, batch.action)
-        learner_features = learner_features.reshape(-1, learner_features.shape[-1])
+        learner_features = flatten_time(jax.vmap(jax.vmap(score.features))(batch.obs, batch.action))
         expert_features = jax.vmap(score.features)(expert.obs, expert.action)
 
         def one_step(carry, step_key):
@@ -264,7 +267,7 @@ class GAIL(AbstractImitationLearner):
                 return self.score_loss(eqx.tree_at(lambda s: s.network, score, network), of_expert, of_learner, mix)
 
             gradient, metrics = jax.grad(loss, has_aux=True)(network)
-            step, opt_state = self._optimiser.update(gradient, opt_state, network)
+            step, opt_state = self._optimizer.update(gradient, opt_state, network)
             stepped: Any = optax.apply_updates(network, step)
             return (stepped, opt_state), metrics
 

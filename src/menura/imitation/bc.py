@@ -16,7 +16,7 @@ from menura.networks import Activation, GaussianPolicy, Policy, RunningNorm, mak
 
 
 def negative_log_likelihood(policy: Policy, demos: Transition) -> Float[Array, ""]:
-    """−mean log π(expert action | obs), in nats: what cloning minimises (Ho & Ermon 2016, section 5)."""
+    """−mean log π(expert action | obs), in nats: what cloning minimises (Ho & Ermon 2016, section 6)."""
     return -jnp.mean(log_probs_of(policy, demos.obs, demos.action))
 
 
@@ -68,7 +68,7 @@ class BC(AbstractImitationLearner):
         return self.batch_size * self.num_batches
 
     @property
-    def _optimiser(self) -> optax.GradientTransformation:
+    def _optimizer(self) -> optax.GradientTransformation:
         decay = optax.add_decayed_weights(-self.weight_decay * self.learning_rate)
         return optax.chain(self.optimizer(self.learning_rate), decay)
 
@@ -78,7 +78,7 @@ class BC(AbstractImitationLearner):
             spec, self.hidden_sizes, activation=self.activation, initial_log_std=self.initial_log_std, key=key
         )
         flat, _ = ravel_pytree(eqx.filter(policy, trainable(policy)))
-        return BCState(policy, self._optimiser.init(flat), policy, jnp.asarray(jnp.inf), jnp.asarray(0))
+        return BCState(policy, self._optimizer.init(flat), policy, jnp.asarray(jnp.inf), jnp.asarray(0))
 
     def policy(self, state: BCState) -> Policy:
         """The newest policy."""
@@ -110,7 +110,7 @@ class BC(AbstractImitationLearner):
         def one_batch(carry, rows):
             flat, opt_state = carry
             value, gradient = jax.value_and_grad(loss)(flat, jax.tree.map(lambda x: x[rows], expert))
-            step, opt_state = self._optimiser.update(gradient, opt_state, flat)
+            step, opt_state = self._optimizer.update(gradient, opt_state, flat)
             moved: Any = optax.apply_updates(flat, step)
             return (moved, opt_state), value
 
@@ -118,6 +118,8 @@ class BC(AbstractImitationLearner):
         policy = self._bounded(eqx.combine(unravel(flat), fixed))
         has_heldout = demos.heldout.obs.shape[0] > 0
         heldout_loss = negative_log_likelihood(policy, demos.heldout if has_heldout else expert)
+        # Departs from Ho & Ermon 2016: training goes on for ``patience`` updates after the held-out loss rises, and
+        # the best policy is kept, because that loss is noisy where a few hundred steps are held out.
         # Without held-out demonstrations the newest policy is the best, and nothing stops early.
         better = heldout_loss < state.best_loss if has_heldout else jnp.asarray(True)
         best = jax.tree.map(lambda new, old: jnp.where(better, new, old), policy, state.best)
@@ -129,4 +131,6 @@ class BC(AbstractImitationLearner):
     def _bounded(self, policy: Policy) -> Policy:
         if not isinstance(policy, GaussianPolicy):
             return policy
+        # Departs from Ho & Ermon 2016: the deviation has a lower bound, because a few demonstrations can be fitted so
+        # closely that the likelihood has none.
         return eqx.tree_at(lambda p: p.log_std, policy, jnp.maximum(policy.log_std, self.min_log_std))

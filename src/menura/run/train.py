@@ -203,6 +203,8 @@ def resolve_reward_form(learner: AbstractLearner, env: Envs | None, demos: Demon
     """
     if not isinstance(learner, GAIL) or learner.reward_form != "auto" or demos is None or env is None:
         return learner
+    # Departs from Ho & Ermon 2016: the form follows from the data instead of being set by hand for each task,
+    # because it decides some tasks by itself.
     form = "positive"
     if any(episode.terminated for episode in demos.episodes):
         uniform = evaluate(env, UniformPolicy(env.spec), num_episodes=32, deterministic=False)
