@@ -38,3 +38,17 @@ def key() -> jax.Array:
 def rng() -> np.random.Generator:
     """Host randomness that is the same in every run."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def demos(tmp_path_factory) -> Path:
+    """A few CartPole episodes of a random policy on file."""
+    from menura.demonstrations.record import record
+    from menura.demonstrations.writers import save
+    from menura.environments import make
+    from menura.evaluation import UniformPolicy
+
+    path = tmp_path_factory.mktemp("demos") / "random.npz"
+    env = make("CartPole-v1", num_envs=4)
+    save(record(env, UniformPolicy(env.spec), 6, seed=0, deterministic=False), path)
+    return path

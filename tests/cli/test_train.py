@@ -8,18 +8,6 @@ import time
 import pytest
 
 from menura.cli import COMMANDS, main
-from menura.demonstrations.record import record
-from menura.demonstrations.writers import save
-from menura.environments import make
-from menura.evaluation import UniformPolicy
-
-
-@pytest.fixture(scope="module")
-def demos(tmp_path_factory):
-    path = tmp_path_factory.mktemp("demos") / "random.npz"
-    env = make("CartPole-v1", num_envs=4)
-    save(record(env, UniformPolicy(env.spec), 6, seed=0, deterministic=False), path)
-    return path
 
 
 def run(capsys, *arguments):
@@ -97,6 +85,10 @@ WRONG = {
     "settings of a resumed run": (["train", "--resume", "nowhere", "--seed", "1"], "leave out --seed"),
     "no run": (["eval", "nowhere"], "nowhere"),
     "no episodes": (["eval", "nowhere", "--episodes", "0"], "--episodes"),
+    "copies of an environment that is not used": (
+        ["train", "bc", "CartPole-v1", "--demos", "x.npz", "--num-envs", "3"],
+        "leave out --num-envs",
+    ),
     "no steps": (["train", "ppo", "CartPole-v1", "--total-steps", "0"], "--total-steps"),
     "half a setting": (["train", "ppo", "CartPole-v1", "--env-kwargs", "gravity"], "name=value"),
     "an unknown setting": (["train", "ppo", "CartPole-v1", "--env-kwargs", "weather=1"], "weather"),

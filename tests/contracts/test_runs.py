@@ -42,15 +42,6 @@ def request(algorithm, backend, demos):
     )
 
 
-@pytest.fixture(scope="module")
-def demos(tmp_path_factory):
-    """A few episodes of a random policy on file."""
-    path = tmp_path_factory.mktemp("demos") / "random.npz"
-    env = make("CartPole-v1", num_envs=4)
-    save(record(env, UniformPolicy(env.spec), 6, seed=0, deterministic=False), path)
-    return path
-
-
 class Stop(Exception):
     """The machine went down."""
 

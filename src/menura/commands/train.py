@@ -17,7 +17,7 @@ from menura.demonstrations.readers import load
 from menura.environments.registry import make
 from menura.run.artifacts import read_json
 from menura.run.folder import LOGGERS
-from menura.run.launch import Request, launch, resolved, resume, spec_of_demos
+from menura.run.launch import Request, launch, prepare, resume, spec_of_demos
 from menura.run.presets import Preset, find_preset, forward_of, learner_of, named_preset
 from menura.run.registry import ALGORITHMS, FORWARD, REGULARIZERS, named
 
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str]) -> None:
     options, learner = _parse(choices, rest)
     request = _request(choices, options, learner)
     if options.print_config:
-        print_json(resolved(request)[1])
+        print_json(prepare(request).config)
         return
     loggers = _loggers(options.logger)
     with ProgressBar(request.total_steps, title=f"{choices.algorithm} {request.env or request.demos}") as bar:
@@ -237,6 +237,8 @@ def _request(choices: Choices, options: TrainOptions, learner: Any) -> Request:
     for name in ("total_steps", "num_envs", "subsample", "eval_episodes"):
         if getattr(options, name) < 1:
             raise RequestError(f"--{name.replace('_', '-')} must be at least 1.")
+    if learner.num_steps == 0 and options.num_envs != choices.preset.num_envs:
+        raise RequestError(f"{choices.algorithm} does not act while it learns: leave out --num-envs.")
     eval_every = options.eval_every
     if eval_every is None:
         eval_every = max(1, options.total_steps // 10) if choices.env is not None else 0

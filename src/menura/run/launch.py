@@ -22,7 +22,7 @@ from menura.core import (
 )
 from menura.demonstrations.episodes import Demonstrations
 from menura.demonstrations.readers import load, locate
-from menura.environments.base import Envs
+from menura.environments.base import Envs, NativeEnvs
 from menura.environments.registry import make
 from menura.evaluation import UniformPolicy, evaluate
 from menura.run.artifacts import (
@@ -37,7 +37,7 @@ from menura.run.artifacts import (
 )
 from menura.run.folder import RunFolder, load_checkpoint
 from menura.run.registry import algorithm_name, from_json, to_json
-from menura.run.train import Watcher, resolve_reward_form, train
+from menura.run.train import Checkpoint, Watcher, resolve_reward_form, train
 
 FINAL_EPISODES = 50
 """Episodes of the evaluation that ``result.json`` holds."""
@@ -135,23 +135,24 @@ def make_env(request: Request, num_envs: int) -> Envs | None:
     return make(request.env, num_envs=num_envs, backend=request.backend, env_kwargs=request.env_kwargs)  # pyright: ignore
 
 
-def launch(
-    request: Request, *, out: Path, loggers: Sequence[str] = ("csv", "tensorboard"), watchers: Sequence[Watcher] = ()
-) -> Path:
-    """Train as requested and return the run's folder, ``out/<env>/<algorithm>/<time>-s<seed>``."""
-    started = time.perf_counter()
-    request, config, env, spec, demos = resolved(request)
-    run = new_folder(out, request)
-    write_json(run / "config.json", config)
-    write_bytes(run / "command.txt", (shlex.join(sys.argv) + "\n").encode())
-    write_json(run / "meta.json", provenance(None if request.demos is None else locate(request.demos)))
-    return _train_in(run, request, config, env, spec, demos, loggers, watchers, started)
+@dataclass(frozen=True)
+class Prepared:
+    """A request with nothing left to decide, and the environment and data that it was checked with."""
+
+    request: Request
+    env: Envs | None
+    spec: Spec
+    demos: Demonstrations | None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """``config.json``."""
+        expert_return = math.nan if self.demos is None else self.demos.expert_return
+        return self.request.to_json(self.spec) | {"expert_return": expert_return}
 
 
-def resolved(
-    request: Request,
-) -> tuple[Request, dict[str, Any], Envs | None, Spec, Demonstrations | None]:
-    """A request with nothing left to decide, its ``config.json``, and the environment and data it was checked with."""
+def prepare(request: Request) -> Prepared:
+    """Load, make and check everything that a request names, and decide what it left open."""
     demos = load_demos(request)
     env = make_env(request, request.num_envs) if request.learner.num_steps > 0 else make_env(request, 1)
     spec = _spec(request, env, demos)
@@ -161,51 +162,57 @@ def resolved(
         request.learner.steps_per_update(request.num_envs)
         learner = resolve_reward_form(request.learner, env, demos)
         request = dataclasses.replace(request, backend=env.backend, learner=learner)
-    config = request.to_json(spec) | {"expert_return": math.nan if demos is None else demos.expert_return}
-    return request, config, env, spec, demos
+    return Prepared(request, env, spec, demos)
+
+
+def launch(
+    request: Request, *, out: Path, loggers: Sequence[str] = ("csv", "tensorboard"), watchers: Sequence[Watcher] = ()
+) -> Path:
+    """Train as requested and return the run's folder, ``out/<env>/<algorithm>/<time>-s<seed>``."""
+    started = time.perf_counter()
+    prepared = prepare(request)
+    config = prepared.config
+    run = new_folder(out, request)
+    write_json(run / "config.json", config)
+    write_bytes(run / "command.txt", (shlex.join(sys.argv) + "\n").encode())
+    write_json(run / "meta.json", provenance(None if request.demos is None else locate(request.demos)))
+    return _train_in(RunFolder(run, loggers=loggers), prepared, None, watchers, started)
 
 
 def resume(run: Path, *, loggers: Sequence[str] = ("csv", "tensorboard"), watchers: Sequence[Watcher] = ()) -> Path:
     """Go on with a run from its latest checkpoint, to the numbers it would have had without the stop."""
     started = time.perf_counter()
-    config = read_json(run / "config.json")
-    request = Request.from_json(config)
+    request = Request.from_json(read_json(run / "config.json"))
     if (run / "result.json").exists():
         raise RequestError(f"{run} is finished: `menura eval {run}` shows how it does.")
     recorded = read_json(run / "meta.json").get("data_sha256")
     if request.demos is not None and file_hash(locate(request.demos)) != recorded:
         raise RequestError(f"{request.demos} is not the file that {run} was started with: put that one back.")
-    demos = load_demos(request)
-    env = make_env(request, request.num_envs) if request.learner.num_steps > 0 else make_env(request, 1)
-    spec = _spec(request, env, demos)
-    return _train_in(run, request, config, env, spec, demos, loggers, watchers, started, resuming=True)
+    prepared = prepare(request)
+    checkpoint = load_checkpoint(run, prepared.env)
+    resume_at = 0 if checkpoint is None else checkpoint.progress.env_steps
+    return _train_in(RunFolder(run, loggers=loggers, resume_at=resume_at), prepared, checkpoint, watchers, started)
 
 
 def _train_in(
-    run: Path,
-    request: Request,
-    config: dict[str, Any],
-    env: Envs | None,
-    spec: Spec,
-    demos: Demonstrations | None,
-    loggers: Sequence[str],
+    folder: RunFolder,
+    prepared: Prepared,
+    checkpoint: Checkpoint | None,
     watchers: Sequence[Watcher],
     started: float,
-    resuming: bool = False,
 ) -> Path:
-    checkpoint = load_checkpoint(run, env) if resuming else None
-    resume_at = None if not resuming else (0 if checkpoint is None else checkpoint.progress.env_steps)
-    folder = RunFolder(run, loggers=loggers, resume_at=resume_at)
-    eval_env = make_env(request, max(1, min(request.eval_episodes, FINAL_EPISODES)))
+    request, run = prepared.request, folder.path
+    evaluates = request.env is not None and request.eval_every > 0
+    eval_env = make_env(request, min(request.eval_episodes, FINAL_EPISODES)) if evaluates else None
     try:
         finished = train(
             request.learner,
-            env,
-            demos,
+            prepared.env,
+            prepared.demos,
             total_steps=request.total_steps,
             seed=request.seed,
-            spec=spec,
-            eval_env=eval_env if request.eval_every > 0 and request.eval_episodes > 0 else None,
+            spec=prepared.spec,
+            eval_env=eval_env,
             eval_every=request.eval_every,
             eval_episodes=request.eval_episodes,
             watchers=(folder, *watchers),
@@ -216,9 +223,8 @@ def _train_in(
         result = evaluate_run(run, episodes=FINAL_EPISODES) if request.env is not None else {}
     finally:
         folder.close()
-        for batch in (env, eval_env):
-            if hasattr(batch, "close"):
-                batch.close()  # pyright: ignore
+        for batch in (prepared.env, eval_env):
+            _close(batch)
     result |= {
         "algorithm": request.algorithm,
         "seed": request.seed,
@@ -228,6 +234,12 @@ def _train_in(
     }
     write_json(run / "result.json", result)
     return run
+
+
+def _close(env: Envs | None) -> None:
+    """Free a host simulator; native environments hold nothing to free."""
+    if env is not None and not isinstance(env, NativeEnvs):
+        env.close()
 
 
 def evaluate_run(
@@ -244,8 +256,7 @@ def evaluate_run(
     random_return = uniform_return(request)
     expert_return = config.get("expert_return")
     expert_return = math.nan if expert_return is None else expert_return
-    if hasattr(env, "close"):
-        env.close()  # pyright: ignore
+    _close(env)
     return {
         "env": config["env"],
         "algorithm": config["algorithm"],
@@ -266,8 +277,7 @@ def uniform_return(request: Request) -> float:
     env = make_env(request, RANDOM_EPISODES)
     assert env is not None
     uniform = evaluate(env, UniformPolicy(env.spec), num_episodes=RANDOM_EPISODES, seed=0, deterministic=False)
-    if hasattr(env, "close"):
-        env.close()  # pyright: ignore
+    _close(env)
     return uniform.mean
 
 

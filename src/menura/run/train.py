@@ -130,23 +130,17 @@ def train(
     num_envs = env.num_envs if acts and env is not None else 0
     steps_per_update = learner.steps_per_update(num_envs)
 
+    on_host = acts and not isinstance(env, NativeEnvs)
     root = jax.random.key(seed)
-    if resume is None:
-        init_key, reset_key = jax.random.split(root)
-        state = jax.jit(lambda key: _strongly_typed(learner.init(spec, key=key)))(init_key)
-        progress = Progress(running_return=[0.0] * num_envs, running_length=[0] * num_envs)
-        carry = env.reset(key=reset_key) if isinstance(env, NativeEnvs) and acts else None
-    else:
-        state, carry, progress = resume.state, resume.carry, dataclasses.replace(resume.progress)
-    if acts and not isinstance(env, NativeEnvs):
+    state, carry, progress = _beginning(learner, env, spec, root, num_envs) if resume is None else _copied(resume)
+    if on_host:
         carry = _begin_afresh(env, seed, progress)
     iterate = _make_iterate(learner, env if acts else None, expert)
-    on_host = acts and not isinstance(env, NativeEnvs)
 
     evaluations: list[tuple[int, Evaluation]] = []
     first = True
     with _interrupt_flag() as interrupted:
-        while progress.env_steps < total_steps and not _finished(learner, state):
+        while progress.env_steps < total_steps and not _finished(learner, state) and not interrupted:
             started = time.perf_counter()
             due = _checkpoint_follows(progress.env_steps, steps_per_update, total_steps, eval_every)
             key = jax.random.fold_in(root, progress.iteration + 1)
@@ -157,13 +151,16 @@ def train(
             _refuse_nonfinite(metrics, progress.env_steps)
             if acts:
                 metrics |= _episode_metrics(progress, *map(np.asarray, outcome))
+            # The first iteration compiles, and is not counted.
             if not first:
                 progress.seconds += time.perf_counter() - started
                 progress.timed_steps += steps_per_update
             first = False
             for watcher in watchers:
                 watcher.on_update(progress, metrics)
-            if due or _finished(learner, state):
+            exact = due or _finished(learner, state)
+            is_best = False
+            if exact:
                 is_best = True
                 if eval_env is not None:
                     result = evaluate(eval_env, learner.final_policy(state), num_episodes=eval_episodes, seed=seed)
@@ -174,24 +171,27 @@ def train(
                         watcher.on_evaluation(progress, result)
                 if on_host and progress.env_steps < total_steps:
                     carry = _begin_afresh(env, seed, progress)
+            if exact or interrupted:
                 checkpoint = Checkpoint(state, None if on_host else carry, progress)
                 for watcher in watchers:
-                    watcher.on_checkpoint(checkpoint, is_best=is_best, exact=True)
-            elif interrupted:
-                checkpoint = Checkpoint(state, None if on_host else carry, progress)
-                for watcher in watchers:
-                    watcher.on_checkpoint(checkpoint, is_best=False, exact=not on_host)
-            if interrupted:
-                break
-    return Run(
-        learner,
-        state,
-        progress.env_steps,
-        progress.seconds,
-        progress.timed_steps / progress.seconds if progress.seconds else math.nan,
-        tuple(evaluations),
-        bool(interrupted),
-    )
+                    watcher.on_checkpoint(checkpoint, is_best=is_best, exact=exact or not on_host)
+    speed = progress.timed_steps / progress.seconds if progress.seconds else math.nan
+    return Run(learner, state, progress.env_steps, progress.seconds, speed, tuple(evaluations), bool(interrupted))
+
+
+def _beginning(
+    learner: AbstractLearner, env: Envs | None, spec: Spec, root: Any, num_envs: int
+) -> tuple[Any, Any, Progress]:
+    """State, standing of native environments, and progress before the first iteration."""
+    init_key, reset_key = jax.random.split(root)
+    state = jax.jit(lambda key: _strongly_typed(learner.init(spec, key=key)))(init_key)
+    carry = env.reset(key=reset_key) if isinstance(env, NativeEnvs) and num_envs else None
+    return state, carry, Progress(running_return=[0.0] * num_envs, running_length=[0] * num_envs)
+
+
+def _copied(checkpoint: Checkpoint) -> tuple[Any, Any, Progress]:
+    """A checkpoint's parts; training changes the progress, and must not change the checkpoint's."""
+    return checkpoint.state, checkpoint.carry, dataclasses.replace(checkpoint.progress)
 
 
 def resolve_reward_form(learner: AbstractLearner, env: Envs | None, demos: Demonstrations | None) -> AbstractLearner:
