@@ -5,8 +5,8 @@
 
 import csv
 
+from by_seed import measure_seeds, menura, spread
 from common import parser_of
-from runs import measure_seeds, menura, spread
 
 NAME, TITLE = "bc", "Behavioral cloning at the GAIL paper's data sizes"
 

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import jax.numpy as jnp
+from by_seed import MENURA, measure_seeds, menura, spread
 from common import REPOSITORY, parser_of
-from runs import MENURA, measure_seeds, menura, spread
 
 from menura import evaluate, load, make, train
 from menura.core import AbstractForwardLearner

@@ -5,8 +5,8 @@
 
 from pathlib import Path
 
+from by_seed import measure_seeds, menura, spread
 from common import parser_of
-from runs import measure_seeds, menura, spread
 
 NAME, TITLE = "gail_mujoco", "GAIL on MuJoCo"
 

@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+from by_seed import MENURA, menura
 from common import REPOSITORY, command_of_this_script, parser_of, show, wanted, write_rows
-from runs import MENURA, menura
 
 from menura import load, make, train
 from menura.environments.registry import make as make_env
