@@ -10,8 +10,8 @@ HEAD = """\
 
 This page is generated: `make benchmarks` measures what is missing and writes it, and every number on it was printed by
 the command in its row. Rows marked *partial* measured less than was asked, and say how much. Claims about a policy are
-judged on the last checkpoint, by the mean action, over 50 episodes. Not measured yet: GAIL on Acrobot and Ant, late
-collapse on Hopper, the controls, cloning at four data sizes, `--forward ppo`, and `imitation` side by side in GAIL.
+judged on the last checkpoint, by the mean action, over 50 episodes. What a
+script in `benchmarks/` can measure and is not below has not been measured yet.
 """
 
 
