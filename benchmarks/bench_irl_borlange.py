@@ -1,6 +1,6 @@
 """Borlänge's road network: maximum likelihood of 1,832 routes to 466 destinations.
 
-.venv/bin/python benchmarks/irl_borlange.py --data DATA
+.venv/bin/python benchmarks/bench_irl_borlange.py --data DATA
 """
 
 import time

@@ -1,6 +1,6 @@
 """How the cost of one value and gradient grows, 10² to 10⁶ states; and a road grid of 300,000 junctions.
 
-.venv/bin/python benchmarks/irl_scaling.py [--peer PYTHON] [--only states|grid|finite]
+.venv/bin/python benchmarks/bench_irl_scaling.py [--peer PYTHON] [--only states|grid|finite]
 
 ``--peer`` names a Python that has `imitation` (CONTRIBUTING.md says how to make one); it is measured beside.
 """

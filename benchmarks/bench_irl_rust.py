@@ -1,6 +1,6 @@
 """Rust's bus engines, group 4: full maximum likelihood against the published numbers.
 
-.venv/bin/python benchmarks/irl_rust.py --data DATA
+.venv/bin/python benchmarks/bench_irl_rust.py --data DATA
 """
 
 import time

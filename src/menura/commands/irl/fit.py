@@ -1,15 +1,11 @@
 """``menura irl maxent|mce``: rewards from demonstrations on a table of states and actions."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from menura.commands.arguments import print_json, run_subcommand
+from menura.commands.arguments import print_json
 from menura.core import RequestError
-
-ABOUT = """Problems are read from mdp.npz, one row a transition; demonstrations from demos.npz or a CSV panel with the
-columns individual, time, state, action[, goal]. docs/irl/formats.md says what they hold."""
 
 
 @dataclass(frozen=True)
@@ -202,15 +198,3 @@ def table_of(estimate: Any) -> str:
         f"({1000 * estimate.seconds_per_evaluation:.3g} ms an evaluation)"
     )
     return "\n".join(lines)
-
-
-SUBCOMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {
-    "maxent": (MaxEntArguments, maxent),
-    "mce": (MCEArguments, mce),
-}
-"""Each subcommand's arguments and what carries it out."""
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Run one of the subcommands."""
-    run_subcommand(SUBCOMMANDS, arguments, program="menura irl", about=ABOUT)

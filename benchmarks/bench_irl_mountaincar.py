@@ -1,6 +1,6 @@
 """MountainCar from 20 human demonstrations, on a grid: does the fitted policy reach the flag as people do?
 
-.venv/bin/python benchmarks/irl_mountaincar.py --data DATA
+.venv/bin/python benchmarks/bench_irl_mountaincar.py --data DATA
 """
 
 import tempfile
