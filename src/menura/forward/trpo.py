@@ -116,7 +116,7 @@ class TRPO(AbstractForwardLearner):
     """Added to the Fisher matrix's diagonal."""
     num_cg_steps: int = 10
     """Steps of conjugate gradient."""
-    fisher_every: int = 5
+    fisher_every: int = 10
     """The Fisher matrix is estimated on every so-many-th observation of the rollout (app. C.1)."""
     shrink: Hyper = 0.5
     """Each backtrack multiplies the step by this."""
@@ -124,7 +124,7 @@ class TRPO(AbstractForwardLearner):
     """Backtracks before the old parameters are restored."""
     value_learning_rate: Hyper = 1e-3
     """Adam's step size for the value function."""
-    value_epochs: int = 5
+    value_epochs: int = 3
     """Passes over a rollout to fit the value function."""
     value_minibatches: int = 8
     """Gradient steps in such a pass; must divide num_envs * num_steps."""

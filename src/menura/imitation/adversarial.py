@@ -140,7 +140,7 @@ class GAIL(AbstractImitationLearner):
     """Adam's step size for the score."""
     num_score_steps: int = 8
     """Gradient steps of the score on each rollout."""
-    score_batch_size: int = 512
+    score_batch_size: int = 256
     """Steps of the learner, and as many of the expert, in one of them."""
     gradient_penalty: Hyper = 1.0
     """Weight of (‖∇ score‖ − gradient_norm)² between expert and learner; 0 for none."""
