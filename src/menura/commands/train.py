@@ -58,7 +58,7 @@ class TrainOptions:
     eval_every: int | None = None
     """Environment steps between evaluations, each of which is a checkpoint; 0 for the end only, a tenth of
     total_steps if not given."""
-    eval_episodes: int = 10
+    eval_episodes: int = 5
     """Episodes in each of them."""
     out: Path = Path("runs")
     """Where run folders are made."""

@@ -66,7 +66,7 @@ class Request:
     num_envs: int = 32
     eval_every: int = 0
     """Environment steps between evaluations, each of which is a checkpoint; 0 for the end only."""
-    eval_episodes: int = 10
+    eval_episodes: int = 5
     preset: str | None = None
 
     @property

@@ -55,7 +55,7 @@ PRESETS: tuple[Preset, ...] = (
     Preset("gail", "trpo", "discrete", 200_000, 32, {"gradient_norm": 0.0}),
     Preset("gail", "trpo", "box", 1_000_000, 32),
     Preset("gail", "trpo", "Hopper", 640_000, 32),
-    Preset("gail", "trpo", "HalfCheetah", 430_000, 32, _QUICK),
+    Preset("gail", "trpo", "HalfCheetah", 460_000, 32, _QUICK),
     Preset("gail", "trpo", "Ant", 2_500_000, 32, _QUICK),
     Preset("gail", "ppo", "discrete", 300_000, 32, {"gradient_norm": 0.0}),
     Preset("gail", "ppo", "box", 1_000_000, 32, {"forward.initial_log_std": -1.0}),

@@ -106,7 +106,7 @@ def train(
     spec: Spec | None = None,
     eval_env: Envs | None = None,
     eval_every: int = 0,
-    eval_episodes: int = 10,
+    eval_episodes: int = 5,
     watchers: Sequence["Watcher"] = (),
     resume: Checkpoint | None = None,
 ) -> Run:
