@@ -53,6 +53,7 @@ PRESETS: tuple[Preset, ...] = (
     Preset("bc", None, "discrete", 2_000_000),
     Preset("bc", None, "box", 2_000_000),
     Preset("gail", "trpo", "discrete", 200_000, 32, {"gradient_norm": 0.0}),
+    Preset("gail", "trpo", "Acrobot", 500_000, 32, {"gradient_norm": 0.0, "forward.gamma": 0.99}),
     Preset("gail", "trpo", "box", 1_000_000, 32),
     Preset("gail", "trpo", "Hopper", 640_000, 32),
     Preset("gail", "trpo", "HalfCheetah", 460_000, 32, _QUICK),
