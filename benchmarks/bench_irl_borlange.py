@@ -3,12 +3,14 @@
 .venv/bin/python benchmarks/bench_irl_borlange.py --data DATA
 """
 
+import statistics
 import time
 
 from common import command_of_this_script, parser_of, show, write_rows
 from irl_problems import roads
 
 from menura.irl import fit
+from menura.irl.objective import make_problem
 
 
 def main() -> None:
@@ -20,6 +22,12 @@ def main() -> None:
     began = time.perf_counter()
     found = fit(mdp, paths, method="maxent")
     seconds = time.perf_counter() - began
+    objective, spent = make_problem(mdp, paths, "maxent").likelihood(), []
+    for _ in range(7):
+        began = time.perf_counter()
+        objective.evaluate(found.theta)
+        spent.append(time.perf_counter() - began)
+    once = statistics.median(spent)
     theta = ", ".join(
         f"{name} {value:.4f} ({error:.4f})"
         for name, value, error in zip(found.names, found.theta, found.standard_errors, strict=True)
@@ -37,8 +45,8 @@ def main() -> None:
         {
             "row": "Borlänge: one value and gradient",
             "asked": "≤ 0.5 s",
-            "measured": f"{found.seconds_per_evaluation:.2f} s",
-            "passed": bool(found.seconds_per_evaluation <= 0.5),
+            "measured": f"{once:.2f} s, median of {len(spent)}",
+            "passed": bool(once <= 0.5),
             "seeds": [],
             "command": command_of_this_script(),
         },

@@ -2,45 +2,64 @@
 
 .venv/bin/python benchmarks/bench_irl_scaling.py [--peer PYTHON] [--only states|grid|finite]
 
-``--peer`` names a Python that has `imitation` (CONTRIBUTING.md says how to make one); it is measured beside.
+``--peer`` names a Python that has `imitation` (CONTRIBUTING.md says how to make one); it is measured beside. `states`
+draws docs/images/irl_scaling.png from all that results/irl_scaling.json knows.
 """
 
+import argparse
 import json
+import re
 import resource
 import subprocess
+import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from common import command_of_this_script, parser_of, show, write_rows
+from common import REPOSITORY, command_of_this_script, known_rows, parser_of, show, write_rows
 
 from menura.environments.tabular import TabularMDP
 from menura.irl import Paths, fit
-from menura.irl.objective import make_problem
+from menura.irl.objective import make_planner, make_problem
+
+NAME, TITLE = "irl_scaling", "Inverse RL: cost as it grows"
+THETA = np.array([0.3, -0.2, 0.1, 0.5])
+CURVE_STEPS = 20
+"""The horizon of the curve: `imitation` takes none without."""
+PEER_BYTES = 18 * 2**30
+"""Memory that the peer may take; without a bound, the system would end some other process."""
 
 PEER = """
-import json, sys, time
+import json, resource, sys, time
+states, actions, horizon, each, limit = map(int, sys.argv[1:6])
 import numpy as np
 from imitation.algorithms import mce_irl
-states, actions, horizon, each = map(int, sys.argv[1:5])
+import torch
+torch.set_num_threads(1)
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 class Env: pass
 rng = np.random.default_rng(0)
-table = np.zeros((states, actions, states))
-for k in range(each):
-    table[np.arange(states)[:, None], np.arange(actions), rng.integers(states, size=(states, actions))] += 1 / each
-env = Env(); env.horizon, env.state_dim, env.action_dim = horizon, states, actions
-env.transition_matrix, env.initial_state_dist = table, np.full(states, 1 / states)
-env.reward_matrix = rng.normal(size=states)
-times = []
-for _ in range(3):
-    began = time.perf_counter()
-    _, _, pi = mce_irl.mce_partition_fh(env, reward=env.reward_matrix)
-    mce_irl.mce_occupancy_measures(env, pi=pi)
-    times.append(time.perf_counter() - began)
-print(json.dumps(min(times)))
+try:
+    table = np.zeros((states, actions, states))
+    for k in range(each):
+        table[np.arange(states)[:, None], np.arange(actions), rng.integers(states, size=(states, actions))] += 1 / each
+    env = Env(); env.horizon, env.state_dim, env.action_dim = horizon, states, actions
+    env.transition_matrix, env.initial_state_dist = table, np.full(states, 1 / states)
+    env.reward_matrix = rng.normal(size=states)
+    times = []
+    while len(times) < 3 and sum(times) < 20:
+        began = time.perf_counter()
+        _, _, pi = mce_irl.mce_partition_fh(env, reward=env.reward_matrix)
+        mce_irl.mce_occupancy_measures(env, pi=pi)
+        times.append(time.perf_counter() - began)
+    print(json.dumps(min(times)))
+except MemoryError:
+    print(json.dumps("out of memory"))
 """
 
 
-def random_mdp(states: int, *, actions: int = 4, each: int = 4, seed: int = 0, **settings) -> TabularMDP:
+def random_mdp(states: int, *, actions: int = 4, each: int = 4, seed: int = 0, **settings: Any) -> TabularMDP:
     """Every action leads to a few random states; four random features of the state."""
     rng = np.random.default_rng(seed)
     state = np.repeat(np.arange(states, dtype=np.int32), actions * each)
@@ -65,7 +84,7 @@ def random_paths(mdp: TabularMDP, count: int, length: int) -> Paths:
     return Paths.from_lists(list(np.stack(states, axis=1)), list(np.stack(actions, axis=1)))
 
 
-def best_of(function, repeats: int = 3) -> float:
+def best_of(function: Callable[[], Any], repeats: int = 3) -> float:
     """Seconds of the fastest call."""
     times = []
     for _ in range(repeats):
@@ -75,70 +94,138 @@ def best_of(function, repeats: int = 3) -> float:
     return min(times)
 
 
-def discounted(states: int) -> dict:
+def most_memory() -> float:
+    """The most memory that this process has held, in GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def peer_seconds(peer: str, states: int, horizon: int) -> float | str:
+    """Seconds of one evaluation by `imitation`, or why there are none."""
+    command = [peer, "-c", PEER, str(states), "4", str(horizon), "4", str(PEER_BYTES)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else "failed"
+
+
+def seconds_of(number: float) -> str:
+    """Three digits, in milliseconds where that reads better."""
+    return f"{1000 * number:.3g} ms" if number < 1 else f"{number:.3g} s"
+
+
+def row_of(row: str, asked: str, measured: str, passed: bool | None, **more: Any) -> dict[str, Any]:
+    """A row of the table."""
+    command = re.sub(r"(--peer[ =])\S+", r"\1PEER", command_of_this_script())
+    return {"row": row, "asked": asked, "measured": measured, "passed": passed, "seeds": [], "command": command, **more}
+
+
+def discounted(states: int) -> tuple[float, str, bool | None]:
+    """Seconds of one value and gradient at discount 0.99; at a million states also what was asked of it."""
     mdp = random_mdp(states, discount=0.99)
     objective = make_problem(mdp, random_paths(mdp, 100, 100), "mce").likelihood()
-    theta = np.array([0.3, -0.2, 0.1, 0.5])
-    seconds = best_of(lambda: objective.evaluate(theta * np.random.default_rng().uniform(0.5, 1.5)), 2)
-    row = f"one value and gradient, {states:,} states, {mdp.num_transitions:,} transitions, discount 0.99"
-    measured = f"{seconds:.3g} s"
-    passed = None
-    asked = "–"
-    if states == 1_000_000:
-        planner = objective.parts[0].planner
-        reward, value = objective.choices.reward(theta), planner.warm
-        sweep = best_of(lambda: planner._backup(reward, value))
-        stream = best_of(lambda: float(mdp.probability.sum()), 5)
-        product = best_of(lambda: objective.choices.matrix @ value)
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        asked = "≤ 30 s, ≤ 4 GB, a sweep within 15× of streaming the same bytes"
-        measured += (
-            f", {memory:.1f} GB at most; sweep {1000 * sweep:.0f} ms, stream {1000 * stream:.1f} ms "
-            f"({sweep / stream:.1f}×), "
-            f"CSR product {1000 * product:.0f} ms"
-        )
-        passed = seconds <= 30 and memory <= 4 and sweep <= 15 * stream
-    return {
-        "row": row,
-        "asked": asked,
-        "measured": measured,
-        "passed": passed,
-        "seeds": [],
-        "command": command_of_this_script(),
-    }
+    rng = np.random.default_rng(2)
+    # Another θ each time, so that values start from those of another reward, as they do in a fit.
+    seconds = best_of(lambda: objective.evaluate(THETA * rng.uniform(0.5, 1.5)), 2 if states > 10_000 else 10)
+    if states < 1_000_000:
+        return seconds, "", None
+    planner, matrix = objective.parts[0].planner, objective.choices.matrix
+    reward, value = objective.choices.reward(THETA), planner.warm
+    sweep = best_of(lambda: planner.sweep(reward, value), 5)
+    touched = (matrix.data, matrix.indices, matrix.indptr, reward, value)
+    same_bytes = np.ones(sum(array.nbytes for array in touched) // 8)
+    # Whichever reads an array fastest is the stream.
+    stream = min(best_of(reading, 7) for reading in (same_bytes.sum, same_bytes.max))
+    product = best_of(lambda: matrix @ value, 5)
+    memory = most_memory()
+    said = (
+        f"; {memory:.1f} GB at most; a sweep {1000 * sweep:.0f} ms, streaming its {same_bytes.nbytes / 1e6:.0f} MB "
+        f"{1000 * stream:.1f} ms ({sweep / stream:.1f}×), the product with P alone {1000 * product:.0f} ms"
+    )
+    return seconds, said, seconds <= 30 and memory <= 4 and sweep <= 15 * stream
 
 
-def finite(states: int, horizon: int, peer: str | None) -> dict:
+def finite_seconds(states: int, horizon: int) -> float:
+    """Seconds of one value and gradient of the dual with a horizon."""
     mdp = random_mdp(states, horizon=horizon)
     objective = make_problem(mdp, random_paths(mdp, 20, horizon), "mce").dual()
-    theta = np.array([0.3, -0.2, 0.1, 0.5])
-    seconds = best_of(lambda: objective.evaluate(theta), 20)
-    measured, passed = f"{1000 * seconds:.2f} ms", None
-    if peer:
-        command = [peer, "-c", PEER, str(states), "4", str(horizon), "4"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            theirs = json.loads(done.stdout.splitlines()[-1])
-            passed = theirs >= 150 * seconds if (states, horizon) == (1000, 60) else None
-            measured += f" against {1000 * theirs:.0f} ms of imitation: {theirs / seconds:.0f}×"
-        else:
-            measured += "; imitation ran out of memory or failed"
-    asked = "≥ 150 × imitation" if (states, horizon) == (1000, 60) else "–"
-    row = f"one MCE evaluation, {states:,} states × {horizon} steps"
-    return {
-        "row": row,
-        "asked": asked,
-        "measured": measured,
-        "passed": passed,
-        "seeds": [],
-        "command": command_of_this_script(),
+    return best_of(lambda: objective.evaluate(THETA), 20 if states <= 10_000 else 2)
+
+
+def size_row(states: int, peer: str | None) -> dict[str, Any]:
+    """One size on the curve."""
+    before = known_rows(NAME).get(name := f"one value and gradient, {states:,} states of 16 transitions", {})
+    discount, said, passed = discounted(states)
+    with_horizon = finite_seconds(states, CURVE_STEPS)
+    detail = {
+        "states": states,
+        "discount 0.99": discount,
+        f"{CURVE_STEPS} steps": with_horizon,
+        "imitation": peer_seconds(peer, states, CURVE_STEPS) if peer else before.get("detail", {}).get("imitation"),
     }
+    theirs = detail["imitation"]
+    measured = f"discount 0.99: {seconds_of(discount)}{said}; {CURVE_STEPS} steps: {seconds_of(with_horizon)}"
+    if theirs is not None:
+        measured += f"; imitation, {CURVE_STEPS} steps: {theirs if isinstance(theirs, str) else seconds_of(theirs)}"
+    asked = "–" if passed is None else "discount 0.99: ≤ 30 s, ≤ 4 GB, a sweep within 15× of streaming the same bytes"
+    return row_of(name, asked, measured, passed, detail=detail)
+
+
+def draw() -> None:
+    """docs/images/irl_scaling.png, of the rows that have a size."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    points = sorted(
+        (row["detail"] for row in known_rows(NAME).values() if "states" in row.get("detail", {})),
+        key=lambda detail: detail["states"],
+    )
+    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    lines = (
+        (f"{CURVE_STEPS} steps", f"menura, {CURVE_STEPS} steps", "tab:blue", "o-"),
+        ("discount 0.99", "menura, discount 0.99, no horizon", "tab:green", "s-"),
+        ("imitation", f"imitation, {CURVE_STEPS} steps", "tab:red", "^-"),
+    )
+    for key, label, color, marks in lines:
+        found = [(p["states"], p[key]) for p in points if isinstance(p.get(key), int | float)]
+        if found:
+            axes.loglog(*zip(*found, strict=True), marks, color=color, label=label)
+    ended = [p["states"] for p in points if p.get("imitation") == "out of memory"]
+    reached = [p["imitation"] for p in points if isinstance(p.get("imitation"), int | float)]
+    if ended and reached:
+        needed = min(ended) ** 2 * 4 * 8 / 1e9
+        axes.plot(min(ended), 30 * reached[-1], "x", color="tab:red", markersize=9, clip_on=False)
+        axes.annotate(
+            f"out of memory:\nits dense table\nis {needed:,.0f} GB", (min(ended), 30 * reached[-1]),
+            xytext=(8, -4), textcoords="offset points", color="tab:red", fontsize=8, va="top",
+        )  # fmt: skip
+    axes.set_xlabel("states, each with 4 actions of 4 outcomes")
+    axes.set_ylabel("seconds for one value and gradient")
+    axes.grid(which="major", alpha=0.3)
+    axes.legend(frameon=False, fontsize=9)
+    path = REPOSITORY / "docs" / "images" / f"{NAME}.png"
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def finite(states: int, horizon: int, peer: str | None) -> dict[str, Any]:
+    """One evaluation of maximum causal entropy with a horizon, beside the peer's."""
+    seconds = finite_seconds(states, horizon)
+    measured, passed = f"{1000 * seconds:.2f} ms", None
+    counts = (states, horizon) == (1000, 60)
+    if peer:
+        theirs = peer_seconds(peer, states, horizon)
+        if isinstance(theirs, str):
+            measured += f"; imitation {theirs}"
+        else:
+            passed = theirs >= 150 * seconds if counts else None
+            measured += f" against {1000 * theirs:.0f} ms of imitation: {theirs / seconds:.0f}×"
+    row = f"one MCE evaluation, {states:,} states × {horizon} steps"
+    return row_of(row, "≥ 150 × imitation" if counts else "–", measured, passed)
 
 
 def road_grid(side: int = 548, *, goals: int = 100, routes: int = 10_000, seed: int = 0) -> tuple[TabularMDP, Paths]:
     """Junctions on a square with streets of random length, some of them missing; walkers who know the reward."""
     from menura.irl.choices import transition_choices
-    from menura.irl.objective import make_planner
 
     rng = np.random.default_rng(seed)
     size = side * side
@@ -156,74 +243,96 @@ def road_grid(side: int = 548, *, goals: int = 100, routes: int = 10_000, seed: 
         start, way, end, np.ones(len(start)), num_states=size, num_actions=4, transition_features=features,
         feature_names=("length", "junctions"),
     )  # fmt: skip
-    truth = np.array([-1.0, -1.2])
     chosen = rng.choice(size, goals, replace=False)
     origins = rng.integers(size, size=(goals, routes // goals))
     choices = transition_choices(mdp)
     (planner,) = make_planner(mdp, choices, chosen.tolist(), np.unique(origins))
-    reward = choices.reward(truth)
     first = np.append(np.searchsorted(choices.state, np.arange(size)), choices.num_choices)
     states, actions, ends = [], [], []
-    values = {}
-    for members, _, _, potential, z in planner._solve_groups(planner._own(reward)):
-        for column, goal in enumerate(members):
-            with np.errstate(divide="ignore"):
-                values[int(goal)] = np.log(z[:, column]) + potential - potential[planner.goals[goal][0]]
-    for goal in range(goals):
-        value = values[goal]
-        for origin in origins[goal]:
-            if not planner.reaches[goal][origin] or origin == chosen[goal]:
-                continue
-            here, path, acts = int(origin), [int(origin)], []
-            while here != chosen[goal]:
-                rows = np.arange(first[here], first[here + 1])
-                weight = np.exp(reward[rows] + value[choices.outcome[rows]] - value[here])
-                pick = rows[rng.choice(len(rows), p=weight / weight.sum())]
-                acts.append(int(mdp.pair_action[pick]))
-                here = int(choices.outcome[pick])
-                path.append(here)
+    for goal, plan in planner.plans(choices.reward(np.array([-1.0, -1.2]))):
+        able = origins[goal][np.isfinite(plan.value[origins[goal]]) & (origins[goal] != chosen[goal])]
+        for path, taken in walks(able, int(chosen[goal]), plan.log_policy, first, choices.outcome, rng):
             states.append(path)
-            actions.append(acts)
+            actions.append(mdp.pair_action[taken])
             ends.append(chosen[goal])
     return mdp, Paths.from_lists(states, actions, goals=ends)
 
 
-def grid(side: int) -> dict:
-    mdp, paths = road_grid(side)
+def walks(
+    origins: np.ndarray,
+    goal: int,
+    log_policy: np.ndarray,
+    first: np.ndarray,
+    outcome: np.ndarray,
+    rng: np.random.Generator,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The states and choices of walkers, one from each origin, until the goal."""
+    here, walking = origins.copy(), np.arange(len(origins))
+    states, taken = [[int(s)] for s in origins], [[] for _ in origins]
+    widest = int(np.diff(first).max())
+    while len(walking):
+        now = here[walking]
+        rows = first[now][:, None] + np.arange(widest)
+        offered = rows < first[now + 1][:, None]
+        score = np.where(offered, log_policy[np.where(offered, rows, 0)], -np.inf) + rng.gumbel(size=rows.shape)
+        pick = rows[np.arange(len(now)), score.argmax(axis=1)]
+        here[walking] = outcome[pick]
+        for walker, choice in zip(walking, pick, strict=True):
+            taken[walker].append(choice)
+            states[walker].append(outcome[choice])
+        walking = walking[here[walking] != goal]
+    return [(np.array(s), np.array(t)) for s, t in zip(states, taken, strict=True)]
+
+
+def grid(side: int, goals: int, routes: int) -> dict[str, Any]:
+    """A whole fit of route choice."""
+    mdp, paths = road_grid(side, goals=goals, routes=routes)
     began = time.perf_counter()
     found = fit(mdp, paths, method="maxent")
     seconds = time.perf_counter() - began
     theta = ", ".join(
         f"{n} {t:.4f} ({e:.4f})" for n, t, e in zip(found.names, found.theta, found.standard_errors, strict=True)
     )
-    return {
-        "row": f"road grid, {mdp.num_states:,} states, {mdp.num_transitions:,} moves, "
-        f"{paths.num_paths:,} routes to 100 goals",
-        "asked": "fitted ≤ 10 min",
-        "measured": f"{seconds:.0f} s, {found.seconds_per_evaluation:.1f} s an evaluation, gradient norm "
-        f"{found.gradient_norm:.2g}; {theta} (true -1, -1.2)",
-        "passed": seconds <= 600 and found.gradient_norm < 1,
-        "seeds": [0],
-        "command": command_of_this_script(),
-    }
+    counts = (side, goals, routes) == (548, 100, 10_000)
+    return row_of(
+        f"road grid, {mdp.num_states:,} states, {mdp.num_transitions:,} moves, {paths.num_paths:,} routes to {goals} "
+        "goals",
+        "fitted ≤ 10 min" if counts else "–",
+        f"{seconds:.0f} s, {found.evaluations} evaluations of {found.seconds_per_evaluation:.1f} s, gradient norm "
+        f"{found.gradient_norm:.2g}, {most_memory():.1f} GB at most; {theta} (true -1, -1.2)",
+        seconds <= 600 and found.gradient_norm < 1 if counts else None,
+    )
 
 
-def main() -> None:
+def parse() -> argparse.Namespace:
+    """What the script is asked for."""
     parser = parser_of(__doc__)
     parser.add_argument("--peer", help="a Python that has imitation")
     parser.add_argument("--side", type=int, default=548, help="junctions along one side of the road grid")
+    parser.add_argument("--goals", type=int, default=100, help="goals on the road grid")
+    parser.add_argument("--routes", type=int, default=10_000, help="routes on the road grid")
     parser.add_argument("--largest", type=int, default=1_000_000, help="states of the largest discounted problem")
-    arguments = parser.parse_args()
-    rows = []
+    return parser.parse_args()
+
+
+def main() -> int:
+    arguments = parse()
+    jobs: list[Callable[[], dict[str, Any]]] = []
     if arguments.only in (None, "finite"):
-        rows += [finite(states, horizon, arguments.peer) for states, horizon in ((200, 20), (1000, 60), (4000, 60))]
+        jobs += [lambda s=s, h=h: finite(s, h, arguments.peer) for s, h in ((200, 20), (1000, 60), (4000, 60))]
     if arguments.only in (None, "states"):
-        rows += [discounted(10**k) for k in range(2, 7) if 10**k <= arguments.largest]
+        sizes = [10**k for k in range(2, 7) if 10**k <= arguments.largest]
+        jobs += [lambda s=s: size_row(s, arguments.peer) for s in sizes]
     if arguments.only in (None, "grid"):
-        rows.append(grid(arguments.side))
-    show(rows)
-    write_rows("irl_scaling", rows, title="Inverse RL: cost as it grows")
+        jobs.append(lambda: grid(arguments.side, arguments.goals, arguments.routes))
+    for job in jobs:
+        row = job()
+        show([row])
+        write_rows(NAME, [row], title=TITLE)
+    if arguments.only in (None, "states"):
+        draw()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -16,7 +16,7 @@ from menura.irl.estimate import policy_of
 from menura.irl.maxent import action_probabilities, printed_features
 from menura.irl.objective import make_problem
 
-PAGES = ("index", "maxent", "mce", "formats")
+PAGES = ("index", "maxent", "mce", "formats", "predict", "apprenticeship", "intentions", "deep")
 
 
 def page(repository, name):

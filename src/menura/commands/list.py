@@ -82,7 +82,13 @@ def _regularizers() -> dict[str, dict[str, Any]]:
     from menura.run.registry import REGULARIZERS
 
     return {
-        name: {"about": _first_line(cls), "scores": cls.class_of_scores, "minimises": cls.divergence}
+        name: {
+            "about": _first_line(cls),
+            "scores": cls.class_of_scores,
+            "loss": cls.loss_formula,
+            "reward": cls.reward_formula,
+            "minimises": cls.divergence,
+        }
         for name, cls in REGULARIZERS.items()
     }
 

@@ -21,7 +21,7 @@ from menura.environments.tabular import TabularMDP
 class FeatureMap:
     """Features of choices, stored where they vary: a block of rows, and which row each choice reads."""
 
-    blocks: tuple[tuple[Float[np.ndarray, "rows columns"], Int[np.ndarray, " choices"] | None, int], ...]
+    blocks: tuple[tuple[Float[np.ndarray, "_ _"], Int[np.ndarray, " _"] | None, int], ...]
     """(rows, row of each choice or ``None`` for its own, first weight)."""
     num_features: int
     num_choices: int
@@ -121,13 +121,13 @@ class Choices:
 
     def arrive(self, flow: Float[np.ndarray, " choices"]) -> Float[np.ndarray, " states"]:
         """How much arrives in each state when so much leaves by each choice."""
-        if self.is_deterministic:
+        if self.is_deterministic and self.num_choices:
             return np.bincount(self.outcome, flow, self.num_states)
         return self.transposed @ flow
 
     def sum_by_state(self, flow: Float[np.ndarray, "choices *more"]) -> Float[np.ndarray, "states *more"]:
         """Sums over the choices of each state."""
-        if flow.ndim == 1:
+        if flow.ndim == 1 and self.num_choices:  # of nothing, bincount counts whole numbers
             return np.bincount(self.state, flow, self.num_states)
         total = np.zeros((self.num_states, *flow.shape[1:]))
         if self.num_choices:
@@ -149,17 +149,34 @@ class Choices:
             for k in range(1, self.width):
                 np.maximum(best, table[:, k], out=best)
             shift = np.where(np.isfinite(best), best, 0.0)
-            weight = np.exp(table - shift[:, None])
-            total = weight[:, 0].copy()
-            for k in range(1, self.width):
-                total += weight[:, k]
-            with np.errstate(divide="ignore"):
-                return shift + np.log(total)
-        best = self.max_by_state(q)
-        shift = np.where(np.isfinite(best), best, 0.0)
-        total = np.bincount(self.state, np.exp(q - shift[self.state]), self.num_states)
+            total = np.exp(table - shift[:, None]) @ np.ones(self.width)
+        else:
+            best = self.max_by_state(q)
+            shift = np.where(np.isfinite(best), best, 0.0)
+            total = self.sum_by_state(np.exp(q - shift[self.state]))
         with np.errstate(divide="ignore"):
             return shift + np.log(total)
+
+    def soft_choice(
+        self, q: Float[np.ndarray, " choices"]
+    ) -> tuple[Float[np.ndarray, " states"], Float[np.ndarray, " choices"]]:
+        """The soft maximum of each state, and the policy exp(q − it), each exponential taken once where that can be."""
+        top = float(q.max(initial=-np.inf))
+        if not self.width or not top - float(q.min(initial=np.inf)) < 600:  # one shift for all would underflow
+            value = self.soft_max(q)
+            return value, np.exp(q - np.where(np.isfinite(value), value, 0.0)[self.state])
+        weight = np.exp(q - top).reshape(self.num_states, self.width)
+        total = weight @ np.ones(self.width)
+        weight /= total[:, None]
+        return top + np.log(total), weight.ravel()
+
+    def best_choice(self, q: Float[np.ndarray, " choices"], slack: float = 0.0) -> Int[np.ndarray, " states"]:
+        """The first choice of each state whose q is the largest, to within ``slack``; −1 where none is finite."""
+        best = self.max_by_state(q)
+        good = np.flatnonzero(np.isfinite(q) & (q >= best[self.state] - slack))[::-1]
+        chosen = np.full(self.num_states, -1)
+        chosen[self.state[good]] = good
+        return chosen
 
     def restrict(self, kept: Bool[np.ndarray, " choices"]) -> "Choices":
         """Only some of the choices; states keep their numbers."""

@@ -10,11 +10,16 @@ import numpy as np
 from jaxtyping import Float
 
 from menura.core import RequestError
-from menura.environments.tabular import TabularMDP
+from menura.environments.tabular import TabularMDP, read_npz
+from menura.irl.folders import replace_folder
 from menura.irl.objective import ForwardPass, Match, Method, Objective, Problem, make_problem
 from menura.irl.optimize import Prior, Search, find_start, maximize
 from menura.irl.paths import Paths
 from menura.irl.planning import DivergenceError, GoalPlanner, SoftPlan
+from menura.irl.separation import describe_runaway, runaway_weights
+
+ESTIMATE_FILE = "estimate.json"
+"""The file by which the folder of an estimate is known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +57,10 @@ class Estimate:
     seconds_per_evaluation: float
     compile_seconds: float = 0.0
     """Always 0: nothing here is compiled."""
+    warnings: tuple[str, ...] = ()
+    """What to know before believing it, one sentence each."""
+    reference: Float[np.ndarray, " others"] | None = None
+    """The θ that the link size, the last feature, was computed with; ``None`` without such a feature."""
 
     def to_json(self) -> dict[str, Any]:
         """As ``menura irl … --json`` prints it; ``None`` stands for what is not a number."""
@@ -74,24 +83,29 @@ class Estimate:
         counts = ("num_states", "num_transitions", "num_paths", "num_steps", "iterations", "evaluations", "converged")
         out.update({name: getattr(self, name) for name in counts})
         out.update({name: getattr(self, name) for name in ("seconds", "seconds_per_evaluation", "compile_seconds")})
+        out["warnings"] = list(self.warnings)
+        if self.reference is not None:
+            out["link_size_reference"] = dict(zip(self.names, map(_number, self.reference), strict=False))
         return out
 
     def save(self, folder: str | Path, mdp: TabularMDP, paths: Paths) -> None:
-        """Write ``estimate.json`` and ``estimate.npz``, and the problem and demonstrations that they speak of."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "estimate.json").write_text(json.dumps(self.to_json(), indent=2) + "\n")
-        np.savez(
-            folder / "estimate.npz",
-            theta=self.theta,
-            covariance=self.covariance,
-            standard_errors=self.standard_errors,
-            robust_errors=self.robust_errors,
-            expert_features=self.expert_features,
-            learner_features=self.learner_features,
-        )
-        mdp.save(folder / "mdp.npz")
-        paths.save(folder / "demos.npz")
+        """Write ``estimate.json`` and ``estimate.npz``, and the problem and demonstrations that they speak of.
+
+        They are written to a folder beside, which then takes the place of an earlier estimate as a whole.
+        """
+        with replace_folder(folder, ESTIMATE_FILE) as place:
+            (place / ESTIMATE_FILE).write_text(json.dumps(self.to_json(), indent=2) + "\n", encoding="utf-8")
+            np.savez(
+                place / "estimate.npz",
+                theta=self.theta,
+                covariance=self.covariance,
+                standard_errors=self.standard_errors,
+                robust_errors=self.robust_errors,
+                expert_features=self.expert_features,
+                learner_features=self.learner_features,
+            )
+            mdp.save(place / "mdp.npz")
+            paths.save(place / "demos.npz")
 
 
 def _number(value: Any) -> float | None:
@@ -102,14 +116,38 @@ def load_estimate(folder: str | Path) -> tuple[dict[str, Any], Float[np.ndarray,
     """What :meth:`Estimate.save` wrote: the JSON, θ in full precision, the problem, and the demonstrations."""
     folder = Path(folder)
     try:
-        said = json.loads((folder / "estimate.json").read_text())
-        with np.load(folder / "estimate.npz", allow_pickle=False) as file:
-            theta = file["theta"]
-    except FileNotFoundError as error:
+        said = json.loads((folder / ESTIMATE_FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise RequestError(f"{folder} holds no estimate; `menura irl mce … --out {folder}` writes one.") from error
-    except (ValueError, KeyError, OSError) as error:
-        raise RequestError(f"The estimate in {folder} cannot be read: {error}.") from error
-    return said, theta, TabularMDP.load(folder / "mdp.npz"), Paths.load(folder / "demos.npz")
+    except (ValueError, OSError, RecursionError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise RequestError(f"The estimate in {folder} cannot be read ({reason}); fit it again.") from error
+    theta = read_npz(folder / "estimate.npz").get("theta")
+    mdp, paths = TabularMDP.load(folder / "mdp.npz"), Paths.load(folder / "demos.npz")
+    if isinstance(said, dict) and "link_size_reference" in said and said.get("theta", {}).keys() > {*mdp.feature_names}:
+        raise RequestError(
+            f"The estimate in {folder} has a link size for every origin and destination, which no single problem "
+            "holds; fit one pair at a time to go on with it."
+        )
+    fault = _fault(said, theta, mdp)
+    if fault or theta is None:
+        raise RequestError(f"The estimate in {folder} is damaged: {fault}; fit it again.")
+    return said, theta, mdp, paths
+
+
+def _fault(said: Any, theta: np.ndarray | None, mdp: TabularMDP) -> str | None:
+    """What is wrong with the parts of a saved estimate, or between them."""
+    if not isinstance(said, dict) or not isinstance(said.get("theta"), dict):
+        return f"{ESTIMATE_FILE} has no theta"
+    if said.get("method") not in ("maxent", "mce"):
+        return f"{ESTIMATE_FILE} names no method"
+    if theta is None or theta.dtype.kind != "f" or theta.ndim != 1 or not np.isfinite(theta).all():
+        return "estimate.npz has no theta of finite numbers"
+    if tuple(said["theta"]) != mdp.feature_names or len(theta) != mdp.num_features:
+        return f"{ESTIMATE_FILE}, estimate.npz and mdp.npz differ in their features"
+    if list(said["theta"].values()) != theta.tolist():
+        return f"{ESTIMATE_FILE} and estimate.npz hold different weights"
+    return None
 
 
 def fit(
@@ -156,11 +194,12 @@ def fit(
         )
         search.evaluations += tried
     if np.max(np.abs(search.theta), initial=0.0) > 1e6:
+        largest = mdp.feature_names[int(np.argmax(np.abs(search.theta)))]
         raise RequestError(
-            "θ grows without bound, because no finite reward explains these demonstrations exactly; add a prior, such "
-            "as --prior l2=0.01."
+            f"θ grows without bound, most of all the weight of {largest!r}, because no finite reward explains these "
+            "demonstrations exactly; add a prior, such as --prior l2=0.01."
         )
-    return _report(problem, match, forward_pass, prior, search, began, objective)
+    return _report(problem, match, forward_pass, prior, search, began, objective, fitted=True)
 
 
 def evaluate_at(
@@ -206,6 +245,8 @@ def _report(
     search: Search,
     began: float,
     objective: Objective,
+    *,
+    fitted: bool = False,
 ) -> Estimate:
     theta, mdp, paths = search.theta, problem.mdp, problem.paths
     likelihood = objective if match == "likelihood" else problem.likelihood()
@@ -220,15 +261,16 @@ def _report(
         learner = problem.choices.features.pull_back(problem.learner_flow(reward))
     expert = problem.expert_features(reward)
     size = mdp.num_features
-    covariance = robust = np.full((size, size), np.nan)
+    covariance = robust = inverse = np.full((size, size), np.nan)
     objective_gradient = here.gradient - prior.l2 * theta
     if match == "features":
         dual = objective.derive(theta) if few else objective.evaluate(theta)
         objective_gradient = dual.gradient - prior.l2 * theta
         if dual.hessian is not None:
-            covariance = robust = _matching_covariance(problem, dual.hessian - prior.l2 * np.eye(size))
+            inverse = _inverse(prior.l2 * np.eye(size) - dual.hessian)
+            covariance = robust = _matching_covariance(problem, inverse)
     elif here.hessian is not None and here.scores is not None:
-        covariance = _inverse(prior.l2 * np.eye(size) - here.hessian)
+        covariance = inverse = _inverse(prior.l2 * np.eye(size) - here.hessian)
         robust = _sandwich(covariance, here.scores, paths.individuals)
     if prior.l1:
         objective_gradient = np.where(
@@ -236,6 +278,11 @@ def _report(
             objective_gradient - prior.l1 * np.sign(theta),
             np.sign(objective_gradient) * np.maximum(np.abs(objective_gradient) - prior.l1, 0),
         )
+    warnings = ()
+    if fitted and few and forward_pass != "printed":
+        scale = float(paths.num_paths) if match == "features" else 1.0
+        away = runaway_weights(objective, problem.choices.features, theta, inverse, prior=prior, scale=scale)
+        warnings = (describe_runaway(mdp.feature_names, theta, away),) if away else ()
     spent = time.perf_counter()
     objective.evaluate(theta)
     once = time.perf_counter() - spent
@@ -263,6 +310,7 @@ def _report(
         search.converged,
         time.perf_counter() - began,
         once,
+        warnings=warnings,
     )
 
 
@@ -295,7 +343,7 @@ def _sandwich(covariance: np.ndarray, scores: np.ndarray, individuals: np.ndarra
     return out
 
 
-def _matching_covariance(problem: Problem, hessian: np.ndarray) -> Float[np.ndarray, "n n"]:
+def _matching_covariance(problem: Problem, inverse: np.ndarray) -> Float[np.ndarray, "n n"]:
     """Of the θ that matches features: J⁻¹ · Cov(features of a path) / paths · J⁻¹, J the dual's curvature."""
     weight, _ = problem.expert_frequencies()
     size = problem.mdp.num_features
@@ -303,7 +351,6 @@ def _matching_covariance(problem: Problem, hessian: np.ndarray) -> Float[np.ndar
     features = problem.choices.features.dense()
     np.add.at(each, problem.paths.path_of_step, weight[:, None] * features[problem.step_choice])
     each *= problem.paths.num_paths
-    inverse = _inverse(-hessian)
     firm = np.isfinite(np.diag(inverse))
     out = np.full((size, size), np.nan)
     spread = each[:, firm] - each[:, firm].mean(axis=0)

@@ -34,17 +34,20 @@ class Tails:
     first: Int[np.ndarray, " tails"]
     """Where each one's candidates begin."""
     candidate: Int[np.ndarray, " candidates"]
+    weight: Float[np.ndarray, " tails"] | None = None
+    """How much each counts; ``None`` for once."""
 
     def weigh(
         self, reward: Float[np.ndarray, " choices"]
     ) -> tuple[Float[np.ndarray, " tails"], Float[np.ndarray, " candidates"]]:
-        """log Σ exp of the candidates' rewards, and how likely each is the one."""
+        """log Σ exp of the candidates' rewards, and how likely each is the one; both times the tail's weight."""
         values = reward[self.candidate]
         best = np.maximum.reduceat(values, self.first)
         owner = np.repeat(np.arange(len(self.first)), np.diff(np.append(self.first, len(values))))
         weight = np.exp(values - best[owner])
         total = np.add.reduceat(weight, self.first)
-        return best + np.log(total), weight / total[owner]
+        value, likely = best + np.log(total), weight / total[owner]
+        return (value, likely) if self.weight is None else (self.weight * value, self.weight[owner] * likely)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +56,7 @@ class Part:
 
     planner: Any
     sources: tuple[Source, ...]
-    owners: tuple[Int[np.ndarray, " entries"], ...]
+    owners: tuple[Int[np.ndarray, " _"], ...]
     """The path that each entry of each source belongs to."""
     visits: tuple[Source, ...] | None = None
     """The expert's visits to states, where the objective is not concave by itself."""
@@ -120,11 +123,12 @@ class Objective:
             total += float(value.sum())
             np.add.at(slope, self.tails.candidate, likely)
             rows = features[self.tails.candidate]
-            means = np.add.reduceat(likely[:, None] * rows, self.tails.first, axis=0)
+            sums = np.add.reduceat(likely[:, None] * rows, self.tails.first, axis=0)
+            means = sums / np.maximum(np.add.reduceat(likely, self.tails.first), 1e-300)[:, None]
             lengths = np.diff(np.append(self.tails.first, len(likely)))
             spread = rows - np.repeat(means, lengths, axis=0)
             hessian += spread.T @ (likely[:, None] * spread)
-            np.add.at(scores, self.tails.path, means)
+            np.add.at(scores, self.tails.path, sums)
         information = np.zeros_like(hessian)
         for part in self.parts:
             answer = part.planner.evaluate(reward, part.sources, features, part.visits)
@@ -157,7 +161,7 @@ class Problem:
     method: Method
     choices: Choices
     planners: tuple[Any, ...]
-    members: tuple[tuple[Int[np.ndarray, " some"], ...], ...]
+    members: tuple[tuple[Int[np.ndarray, " _"], ...], ...]
     """For every planner, for each of its goals, the paths."""
     step_choice: Int[np.ndarray, " steps"]
     """The choice of every step; −1 where the outcome of a path's last step is not known."""

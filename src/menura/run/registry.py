@@ -8,12 +8,33 @@ from menura.forward.ppo import PPO
 from menura.forward.trpo import TRPO
 from menura.imitation.adversarial import GAIL
 from menura.imitation.bc import BC
-from menura.regularizers import AbstractRegularizer, JensenShannon
+from menura.regularizers import (
+    AbstractRegularizer,
+    AIRLLink,
+    ChiSquared,
+    ChiSquaredMixture,
+    FAIRLLink,
+    ForwardKL,
+    JensenShannon,
+    ReverseKL,
+    TotalVariation,
+    Wasserstein,
+)
 
 FORWARD: dict[str, type[AbstractForwardLearner]] = {"ppo": PPO, "trpo": TRPO}
 IMITATION: dict[str, type[AbstractImitationLearner]] = {"bc": BC, "gail": GAIL}
 ALGORITHMS: dict[str, type[AbstractLearner]] = {**FORWARD, **IMITATION}
-REGULARIZERS: dict[str, type[AbstractRegularizer]] = {"jensen_shannon": JensenShannon}
+REGULARIZERS: dict[str, type[AbstractRegularizer]] = {
+    "jensen_shannon": JensenShannon,
+    "reverse_kl": ReverseKL,
+    "forward_kl": ForwardKL,
+    "chi_squared": ChiSquared,
+    "chi_squared_mixture": ChiSquaredMixture,
+    "total_variation": TotalVariation,
+    "wasserstein": Wasserstein,
+    "airl_link": AIRLLink,
+    "fairl_link": FAIRLLink,
+}
 
 _CLASSES = {cls.__name__: cls for cls in (*ALGORITHMS.values(), *REGULARIZERS.values())}
 

@@ -1,5 +1,6 @@
 """``menura irl maxent|mce``: rewards from demonstrations on a table of states and actions."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,10 @@ class MaxEntArguments:
     """A penalty on θ: l2=0.1, or l1=0.5, or both separated by a comma."""
     forward_pass: Literal["tilted", "printed"] = "tilted"
     """The exact visit counts, or those of the algorithm as printed in 2008, approximate for random outcomes."""
+    link_size: str | None = None
+    """Correct for overlapping routes, by the flows of this reference θ, or of the fit without it: fit."""
+    links: Literal["actions", "states"] = "actions"
+    """What a link is: an action, or the state that it leads to."""
     out: Path | None = None
     """Save the estimate in this folder."""
     json: bool = False
@@ -54,6 +59,10 @@ class MCEArguments:
     """A penalty on θ: l2=0.1, or l1=0.5, or both separated by a comma."""
     match: Literal["likelihood", "features"] = "likelihood"
     """Maximize the likelihood of the actions, or match the demonstrations' discounted features."""
+    link_size: str | None = None
+    """Correct for overlapping routes, by the flows of this reference θ, or of the fit without it: fit."""
+    links: Literal["actions", "states"] = "actions"
+    """What a link is: an action, or the state that it leads to."""
     out: Path | None = None
     """Save the estimate in this folder."""
     json: bool = False
@@ -73,15 +82,19 @@ def mce(arguments: MCEArguments) -> None:
 def _run(arguments: MaxEntArguments | MCEArguments, **settings: Any) -> None:
     if arguments.at is not None and arguments.start is not None:
         raise RequestError("--at fits nothing, so leave out --start.")
-    at, start = _theta(arguments.at, "--at"), _theta(arguments.start, "--start")
+    at, start = parse_theta(arguments.at, "--at"), parse_theta(arguments.start, "--start")
     prior = parse_prior(arguments.prior)
-    out = arguments.out
-    if out is not None and any(place.exists() and not place.is_dir() for place in (out, *out.parents)):
-        raise RequestError(f"--out {out} cannot be a folder, because a file is in the way; choose another.")
+    if arguments.out is not None:
+        from menura.irl.estimate import ESTIMATE_FILE
+        from menura.irl.folders import check_folder
+
+        check_folder(arguments.out, ESTIMATE_FILE)
     try:
         estimate = _estimate(arguments, at, start, prior, settings)
     except MemoryError as error:
         raise RequestError(f"This problem does not fit into memory ({error}); make it smaller.") from error
+    for sentence in estimate.warnings:
+        print(f"menura: warning: {sentence}", file=sys.stderr)
     if arguments.json:
         print_json(estimate.to_json())
     else:
@@ -100,7 +113,9 @@ def _estimate(
         raise RequestError("Give the problem with --mdp, or cut an environment into cells with --env and --bins.")
     else:
         mdp, demos = TabularMDP.load(arguments.mdp), Paths.load(arguments.demos)
-    if at is not None:
+    if arguments.link_size is not None:
+        estimate, mdp = _with_link_size(arguments, mdp, demos, at, start, prior, settings)
+    elif at is not None:
         estimate = evaluate_at(mdp, demos, at, prior=prior, **settings)
     else:
         estimate = fit(mdp, demos, start=start, prior=prior, **settings)
@@ -110,6 +125,27 @@ def _estimate(
         except OSError as error:
             raise RequestError(f"--out {arguments.out} cannot be written: {error}.") from error
     return estimate
+
+
+def _with_link_size(
+    arguments: MaxEntArguments | MCEArguments, mdp: Any, demos: Any, at: Any, start: Any, prior: Any, settings: Any
+) -> tuple[Any, Any]:
+    from menura.irl.link_size import fit_link_size
+
+    if settings["match"] != "likelihood" or settings["forward_pass"] != "tilted":
+        raise RequestError("--link-size goes with maximum likelihood; leave out --match features and --forward-pass.")
+    given = arguments.link_size
+    reference = None if given == "fit" else parse_theta(given, "--link-size")
+    return fit_link_size(
+        mdp,
+        demos,
+        reference,
+        at=at,
+        start=start,
+        links=arguments.links,
+        method=settings["method"],
+        prior=prior,
+    )
 
 
 def _discretize(arguments: MCEArguments) -> tuple[Any, Any]:
@@ -157,7 +193,8 @@ def parse_prior(text: str | None) -> Any:
     return Prior(**values)
 
 
-def _theta(text: str | None, option: str) -> Any:
+def parse_theta(text: str | None, option: str) -> Any:
+    """Weights separated by commas, as an array."""
     import numpy as np
 
     if text is None:
