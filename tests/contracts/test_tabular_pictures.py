@@ -74,7 +74,7 @@ def test_probabilities_of_the_tree_are_those_of_the_likelihoods(rng):
         dynamics = np.prod(
             [
                 mdp.probability[(mdp.state == s) & (mdp.action == a) & (mdp.next_state == t)]
-                for s, a, t in zip(states, actions, states[1:])
+                for s, a, t in zip(states, actions, states[1:], strict=False)
             ]
         )
         said = evaluate_at(mdp, paths, theta, method="mce").log_likelihood
@@ -239,7 +239,8 @@ def test_environments_know_where_their_states_lie():
     layout = env_layout("FrozenLake-v1", None, lake)
     assert (layout.rows, layout.columns) == (4, 4)
     layout = env_layout("MountainCar-v0", (2, 8), lake.replace(
-        state=np.arange(16), action=np.zeros(16, int), next_state=np.full(16, 16), probability=np.ones(16), num_states=17,
+        state=np.arange(16), action=np.zeros(16, int), next_state=np.full(16, 16),
+        probability=np.ones(16), num_states=17,
         state_features=np.ones((17, 1)), feature_names=("f",), initial=None, terminal=[16],
     ))  # fmt: skip
     assert (layout.rows, layout.columns, layout.labels) == (8, 2, ("position", "velocity"))
