@@ -190,14 +190,22 @@ def draw() -> None:
         if found:
             axes.loglog(*zip(*found, strict=True), marks, color=color, label=label)
     ended = [p["states"] for p in points if p.get("imitation") == "out of memory"]
-    reached = [p["imitation"] for p in points if isinstance(p.get("imitation"), int | float)]
-    if ended and reached:
-        needed = min(ended) ** 2 * 4 * 8 / 1e9
-        axes.plot(min(ended), 30 * reached[-1], "x", color="tab:red", markersize=9, clip_on=False)
+    if ended:
+        # At the edge: no time was measured there.
+        place, needed = (min(ended), 0.96), min(ended) ** 2 * 4 * 8 / 1e9
+        top = axes.get_xaxis_transform()
+        axes.plot(*place, "x", color="tab:red", markersize=9, transform=top)
         axes.annotate(
-            f"out of memory:\nits dense table\nis {needed:,.0f} GB", (min(ended), 30 * reached[-1]),
-            xytext=(8, -4), textcoords="offset points", color="tab:red", fontsize=8, va="top",
-        )  # fmt: skip
+            f"imitation is out of memory:\nits dense table is {needed:,.0f} GB",
+            place,
+            xycoords=top,
+            xytext=(0, -8),
+            textcoords="offset points",
+            color="tab:red",
+            fontsize=8,
+            va="top",
+            ha="center",
+        )
     axes.set_xlabel("states, each with 4 actions of 4 outcomes")
     axes.set_ylabel("seconds for one value and gradient")
     axes.grid(which="major", alpha=0.3)

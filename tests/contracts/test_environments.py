@@ -256,6 +256,16 @@ def test_what_cannot_be_made_is_refused_in_words_that_say_what_to_do(request_, s
     assert "\n" not in str(error.value)
 
 
+def test_envpool_is_imported_without_what_only_draws_its_board_games():
+    pytest.importorskip("envpool")
+    program = (
+        "import sys; from menura.environments.host import import_envpool; pool = import_envpool();"
+        "assert 'matplotlib' not in sys.modules; assert 'envpool.jumanji' not in sys.modules;"
+        "pool.make('Game2048-v1', env_type='gymnasium', num_envs=1).reset()"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_envpool_says_what_it_lacks():
     pytest.importorskip("envpool")
     with pytest.raises(RequestError, match="EnvPool has no 'GridWorld-v0'"):

@@ -6,9 +6,12 @@ does), never by forked processes: forking after JAX has started can hang.
 
 import contextlib
 import importlib.util
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import gymnasium
@@ -156,12 +159,29 @@ def envpool_is_installed() -> bool:
     return importlib.util.find_spec("envpool") is not None
 
 
+def import_envpool() -> ModuleType:
+    """EnvPool, without the painter of its board games until one of them is made.
+
+    That painter imports matplotlib, which takes as long as all the rest. While EnvPool lists its games, an empty
+    package stands in for theirs; the real one is imported when EnvPool first needs it.
+    """
+    package = None if "envpool" in sys.modules else importlib.util.find_spec("envpool")
+    if package is not None and package.origin is not None:
+        games = ModuleType("envpool.jumanji")
+        games.__path__ = [str(Path(package.origin).parent / "jumanji")]
+        sys.modules["envpool.jumanji"] = games
+        try:
+            importlib.import_module("envpool")
+        finally:
+            del sys.modules["envpool.jumanji"]
+    return importlib.import_module("envpool")
+
+
 def envpool_has(env_id: str, env_kwargs: dict[str, Any] | None = None) -> bool:
     """Whether EnvPool is installed, has this id, and knows every one of these settings."""
     if not envpool_is_installed():
         return False
-    import envpool
-
+    envpool = import_envpool()
     if env_id not in envpool.list_all_envs():
         return False
     known = envpool.make_spec(env_id).config._fields if env_kwargs else ()
@@ -191,8 +211,7 @@ class EnvPoolEnvs:
         self._env_kwargs = dict(env_kwargs or {})
         self._num_threads = min(num_threads, num_envs)
         self._pool: Any = None
-        import envpool
-
+        envpool = import_envpool()
         try:
             with _quiet_spaces():
                 spec = envpool.make_spec(env_id, **self._env_kwargs)
@@ -204,8 +223,7 @@ class EnvPoolEnvs:
 
     def reset(self, seed: int) -> np.ndarray:
         """Begin afresh from a seed, in a new pool: EnvPool cannot seed one that runs."""
-        import envpool
-
+        envpool = import_envpool()
         self.close()
         # A pool gives its copies consecutive seeds, so neighbouring seeds of ours must lie far apart.
         seed = int(np.random.SeedSequence(seed).generate_state(1)[0] >> 2)

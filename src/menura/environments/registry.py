@@ -89,9 +89,9 @@ def _envpool_ids() -> list[str]:
     """What EnvPool has; nothing where it is not installed."""
     if importlib.util.find_spec("envpool") is None:
         return []
-    import envpool
+    from menura.environments import host
 
-    return envpool.list_all_envs()
+    return host.import_envpool().list_all_envs()
 
 
 def _gymnasium_ids() -> list[str]:

@@ -81,8 +81,8 @@ class PathLikelihood:
             value, _ = objective.tails.weigh(reward)
             np.add.at(total, objective.tails.path, value)
         for part in objective.parts:
-            plans = _plans(part.planner, reward, len(part.sources))
-            for plan, source, owner in zip(plans, part.sources, part.owners, strict=True):
+            for goal, plan in _plans(part.planner, reward):
+                source, owner = part.sources[goal], part.owners[goal]
                 used = source.weight != 0
                 state, weight = source.state[used], source.weight[used]
                 if plan.value.ndim == 1:
@@ -120,9 +120,9 @@ def _weigh_sources(sources, owners, weight) -> tuple[Source, ...]:
     )
 
 
-def _plans(planner: Any, reward: Float[np.ndarray, " choices"], number: int) -> Iterator[SoftPlan]:
-    """One plan a goal."""
+def _plans(planner: Any, reward: Float[np.ndarray, " choices"]) -> Iterator[tuple[int, SoftPlan]]:
+    """Every goal's number and plan."""
     if isinstance(planner, GoalPlanner):
-        yield from (planner.plan(reward, goal) for goal in range(number))
+        yield from planner.plans(reward)
     else:
-        yield planner.plan(reward)
+        yield 0, planner.plan(reward)
