@@ -88,12 +88,9 @@ class ScoreNetwork(eqx.Module):
         return self.of_features(self.features(obs, action))
 
 
-def gradient_penalty(
-    score: Callable[[Array], Array], features: Float[Array, " features"], *, target: Hyper
-) -> Float[Array, ""]:
-    """(‖∇ score‖ − target)² at one point (Gulrajani et al. 2017, eq. 3, where the target is 1)."""
-    gradient = jax.grad(score)(features)
-    return jnp.square(jnp.sqrt(jnp.sum(jnp.square(gradient)) + 1e-12) - target)
+def slope_of(score: Callable[[Array], Array], features: Float[Array, " features"]) -> Float[Array, ""]:
+    """‖∇ score‖ at one point."""
+    return jnp.sqrt(jnp.sum(jnp.square(jax.grad(score)(features))) + 1e-12)
 
 
 def reward_of_score(
@@ -101,15 +98,14 @@ def reward_of_score(
 ) -> Float[Array, "*batch"]:
     """What the learner earns for a score.
 
-    ``positive`` is the paper's −log D = softplus(score), never negative: staying alive pays.
-    ``negative`` is log(1 − D) = −softplus(−score), never positive: ending pays. ``logit`` is their sum,
-    the score itself. ``centered`` is the regularizer's own, zero where expert and learner look alike.
+    ``positive`` is never negative: staying alive pays; for Jensen–Shannon it is the paper's −log D =
+    softplus(score). ``negative`` is never positive: ending pays; there log(1 − D) = −softplus(−score). ``logit``
+    is the sum of these two, the score itself. ``centered`` is the regularizer's own, zero where expert and learner
+    look alike.
     """
     match form:
-        case "positive":
-            return jax.nn.softplus(score)
-        case "negative":
-            return -jax.nn.softplus(-score)
+        case "positive" | "negative":
+            return regularizer.signed_reward(score, form)
         case "logit":
             return score
         case "centered":
@@ -236,11 +232,13 @@ class GAIL(AbstractImitationLearner):
         score_learner = jax.vmap(score.of_features)(learner)
         loss = self.regularizer.loss(score_expert, score_learner)
         between = mix[:, None] * expert + (1 - mix[:, None]) * learner
-        slope = jax.vmap(lambda x: gradient_penalty(score.of_features, x, target=self.gradient_norm))
-        penalty = jnp.mean(slope(between))
+        slope = jax.vmap(lambda x: slope_of(score.of_features, x))(between)
+        # (‖∇ score‖ − target)², eq. 3 of Gulrajani et al. 2017, where the target is 1.
+        penalty = jnp.mean(jnp.square(slope - self.gradient_norm))
         logits = jnp.concatenate([score_expert, score_learner])
         entropy = jnp.mean(jax.nn.softplus(logits) - logits * jax.nn.sigmoid(logits))
-        total = loss + self.gradient_penalty * penalty - self.score_ent_coef * entropy
+        asked = jnp.mean(self.regularizer.slope_penalty(slope))
+        total = loss + asked + self.gradient_penalty * penalty - self.score_ent_coef * entropy
         return total, {
             "score/loss": loss,
             "score/expert": jnp.mean(score_expert),
