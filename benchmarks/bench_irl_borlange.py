@@ -6,11 +6,17 @@
 import statistics
 import time
 
-from common import command_of_this_script, parser_of, show, write_rows
+from common import command_of_this_script, parser_of, show, wanted, write_rows
 from irl_problems import roads
 
 from menura.irl import fit
 from menura.irl.objective import make_problem
+
+NAME = "irl_borlange"
+ROWS = (
+    "Borlänge, 1,832 routes, 466 destinations: maximum likelihood",
+    "Borlänge: one value and gradient",
+)
 
 
 def main() -> None:
@@ -18,6 +24,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.data is None:
         parser.error("--data DATA is needed.")
+    if not any(wanted(NAME, row, arguments) for row in ROWS):
+        return
     mdp, paths = roads(arguments.data)
     began = time.perf_counter()
     found = fit(mdp, paths, method="maxent")
@@ -34,7 +42,7 @@ def main() -> None:
     )
     rows = [
         {
-            "row": "Borlänge, 1,832 routes, 466 destinations: maximum likelihood",
+            "row": ROWS[0],
             "asked": "gradient norm < 1, ≤ 30 s whole",
             "measured": f"{seconds:.1f} s, gradient norm {found.gradient_norm:.2g}, log-likelihood "
             f"{found.log_likelihood:.3f}, {found.evaluations} evaluations; {theta}",
@@ -43,7 +51,7 @@ def main() -> None:
             "command": command_of_this_script(),
         },
         {
-            "row": "Borlänge: one value and gradient",
+            "row": ROWS[1],
             "asked": "≤ 0.5 s",
             "measured": f"{once:.2f} s, median of {len(spent)}",
             "passed": bool(once <= 0.5),
@@ -53,7 +61,7 @@ def main() -> None:
     ]
     show(rows)
     write_rows(
-        "irl_borlange",
+        NAME,
         rows,
         title="Inverse RL: Borlänge's roads",
         data=[arguments.data / "borlange_route_choice" / "linkIncidence.txt"],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import gymnasium
 import numpy as np
-from common import command_of_this_script, parser_of, show, write_rows
+from common import command_of_this_script, parser_of, show, wanted, write_rows
 from irl_problems import mountain_car_episodes
 
 from menura.commands.irl import main as menura_irl
@@ -20,11 +20,17 @@ from menura.irl.objective import make_problem
 BINS = (40, 40)
 
 
+NAME = "irl_mountaincar"
+ROW = "MountainCar, 20 human demonstrations, 40 × 40 bins: the fitted policy"
+
+
 def main() -> None:
     parser = parser_of(__doc__)
     arguments = parser.parse_args()
     if arguments.data is None:
         parser.error("--data DATA is needed.")
+    if not wanted(NAME, ROW, arguments):
+        return
     with tempfile.TemporaryDirectory() as folder:
         demos, out = Path(folder) / "demos.npz", Path(folder) / "fit"
         human = float(np.mean(mountain_car_episodes(arguments.data, demos)))
@@ -47,7 +53,7 @@ def main() -> None:
                 break
     rows = [
         {
-            "row": "MountainCar, 20 human demonstrations, 40 × 40 bins: the fitted policy",
+            "row": ROW,
             "asked": "the goal in 100% of 100 starts, within 10% of the human's steps",
             "measured": f"{reached}%, {np.mean(steps):.1f} steps against {human:.1f} "
             f"({np.mean(steps) / human - 1:+.1%}), fit {seconds:.0f} s",
@@ -58,7 +64,7 @@ def main() -> None:
     ]
     show(rows)
     write_rows(
-        "irl_mountaincar",
+        NAME,
         rows,
         title="Inverse RL: people in MountainCar",
         data=[arguments.data / "mountaincar_human" / "maxent_expert_demo.npy"],

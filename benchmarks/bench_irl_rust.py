@@ -6,11 +6,18 @@
 import time
 
 import numpy as np
-from common import command_of_this_script, parser_of, show, write_rows
+from common import command_of_this_script, parser_of, show, wanted, write_rows
 from irl_problems import bus_mdp, bus_paths
 
 from menura.irl import fit
 from menura.irl.joint import fit_jointly
+
+NAME = "irl_rust"
+ROWS = (
+    "Rust's bus engines, group 4: RC, θ, −log-likelihood",
+    "Rust's bus engines, group 4: standard errors of RC and θ",
+    "Rust's bus engines, group 4, dynamics estimated first",
+)
 
 
 def main() -> None:
@@ -18,6 +25,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.data is None:
         parser.error("--data DATA is needed.")
+    if not any(wanted(NAME, row, arguments) for row in ROWS):
+        return
     paths, driven = bus_paths(arguments.data)
     counts = np.bincount(driven, minlength=3)
     began = time.perf_counter()
@@ -37,7 +46,7 @@ def main() -> None:
     errors = two_steps.standard_errors
     rows = [
         {
-            "row": "Rust's bus engines, group 4: RC, θ, −log-likelihood",
+            "row": ROWS[0],
             "asked": "RC 10.0750, θ 2.2930, 163.584, to the last digit; < 1 s",
             "measured": f"RC {got[0]}, θ {got[1]}, {got[2]}, {seconds:.2f} s",
             "passed": bool(got == ("10.0750", "2.2930", "163.584") and seconds < 1),
@@ -45,7 +54,7 @@ def main() -> None:
             "command": command_of_this_script(),
         },
         {
-            "row": "Rust's bus engines, group 4: standard errors of RC and θ",
+            "row": ROWS[1],
             "asked": "beside Rust's 1.582 and 0.639",
             "measured": f"{outer[0]} and {outer[1]} from the outer product of the months' scores, as Rust's; "
             f"{joint.standard_errors[0]:.3f} and {joint.standard_errors[1]:.3f} from the Hessian",
@@ -54,7 +63,7 @@ def main() -> None:
             "command": command_of_this_script(),
         },
         {
-            "row": "Rust's bus engines, group 4, dynamics estimated first",
+            "row": ROWS[2],
             "asked": "close to the full maximum likelihood",
             "measured": f"RC {two_steps.theta[0]:.4f} (s.e. {errors[0]:.3f}), θ {two_steps.theta[1]:.4f} "
             f"(s.e. {errors[1]:.3f}), {-two_steps.log_likelihood:.3f}, {first:.2f} s",
@@ -65,7 +74,7 @@ def main() -> None:
     ]
     show(rows)
     write_rows(
-        "irl_rust",
+        NAME,
         rows,
         title="Inverse RL: Rust's bus engines",
         data=[arguments.data / "rust_bus_1987" / "bus_panel_5000mi.csv"],

@@ -1,9 +1,9 @@
 """How the cost of one value and gradient grows, 10² to 10⁶ states; and a road grid of 300,000 junctions.
 
-.venv/bin/python benchmarks/bench_irl_scaling.py [--peer PYTHON] [--only states|grid|finite]
+.venv/bin/python benchmarks/bench_irl_scaling.py [--only TEXT] [--peer PYTHON]
 
-``--peer`` names a Python that has `imitation` (CONTRIBUTING.md says how to make one); it is measured beside. `states`
-draws docs/images/irl_scaling.png from all that results/irl_scaling.json knows.
+``--peer`` names a Python that has `imitation`, which is measured beside; by default that of .peer-venv, if it is there
+(benchmarks/peer/make_env.py). docs/images/irl_scaling.png is drawn from all that results/irl_scaling.json knows.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from common import REPOSITORY, command_of_this_script, known_rows, parser_of, show, write_rows
+from common import REPOSITORY, command_of_this_script, known_rows, parser_of, show, wanted, write_rows
 
 from menura.environments.tabular import TabularMDP
 from menura.irl import Paths, fit
@@ -149,9 +149,9 @@ def finite_seconds(states: int, horizon: int) -> float:
     return best_of(lambda: objective.evaluate(THETA), 20 if states <= 10_000 else 2)
 
 
-def size_row(states: int, peer: str | None) -> dict[str, Any]:
+def size_row(row: str, states: int, peer: str | None) -> dict[str, Any]:
     """One size on the curve."""
-    before = known_rows(NAME).get(name := f"one value and gradient, {states:,} states of 16 transitions", {})
+    before = known_rows(NAME).get(row, {})
     discount, said, passed = discounted(states)
     with_horizon = finite_seconds(states, CURVE_STEPS)
     detail = {
@@ -165,7 +165,7 @@ def size_row(states: int, peer: str | None) -> dict[str, Any]:
     if theirs is not None:
         measured += f"; imitation, {CURVE_STEPS} steps: {theirs if isinstance(theirs, str) else seconds_of(theirs)}"
     asked = "–" if passed is None else "discount 0.99: ≤ 30 s, ≤ 4 GB, a sweep within 15× of streaming the same bytes"
-    return row_of(name, asked, measured, passed, detail=detail)
+    return row_of(row, asked, measured, passed, detail=detail)
 
 
 def draw() -> None:
@@ -215,7 +215,7 @@ def draw() -> None:
     plt.close(figure)
 
 
-def finite(states: int, horizon: int, peer: str | None) -> dict[str, Any]:
+def finite(row: str, states: int, horizon: int, peer: str | None) -> dict[str, Any]:
     """One evaluation of maximum causal entropy with a horizon, beside the peer's."""
     seconds = finite_seconds(states, horizon)
     measured, passed = f"{1000 * seconds:.2f} ms", None
@@ -227,7 +227,6 @@ def finite(states: int, horizon: int, peer: str | None) -> dict[str, Any]:
         else:
             passed = theirs >= 150 * seconds if counts else None
             measured += f" against {1000 * theirs:.0f} ms of imitation: {theirs / seconds:.0f}×"
-    row = f"one MCE evaluation, {states:,} states × {horizon} steps"
     return row_of(row, "≥ 150 × imitation" if counts else "–", measured, passed)
 
 
@@ -292,7 +291,7 @@ def walks(
     return [(np.array(s), np.array(t)) for s, t in zip(states, taken, strict=True)]
 
 
-def grid(side: int, goals: int, routes: int) -> dict[str, Any]:
+def grid(row: str, side: int, goals: int, routes: int) -> dict[str, Any]:
     """A whole fit of route choice."""
     mdp, paths = road_grid(side, goals=goals, routes=routes)
     began = time.perf_counter()
@@ -303,9 +302,9 @@ def grid(side: int, goals: int, routes: int) -> dict[str, Any]:
     )
     counts = (side, goals, routes) == (548, 100, 10_000)
     return row_of(
-        f"road grid, {mdp.num_states:,} states, {mdp.num_transitions:,} moves, {paths.num_paths:,} routes to {goals} "
-        "goals",
+        row,
         "fitted ≤ 10 min" if counts else "–",
+        f"{mdp.num_states:,} states, {mdp.num_transitions:,} moves, {paths.num_paths:,} routes: "
         f"{seconds:.0f} s, {found.evaluations} evaluations of {found.seconds_per_evaluation:.1f} s, gradient norm "
         f"{found.gradient_norm:.2g}, {most_memory():.1f} GB at most; {theta} (true -1, -1.2)",
         seconds <= 600 and found.gradient_norm < 1 if counts else None,
@@ -315,7 +314,8 @@ def grid(side: int, goals: int, routes: int) -> dict[str, Any]:
 def parse() -> argparse.Namespace:
     """What the script is asked for."""
     parser = parser_of(__doc__)
-    parser.add_argument("--peer", help="a Python that has imitation")
+    there = REPOSITORY / ".peer-venv" / "bin" / "python"
+    parser.add_argument("--peer", default=str(there) if there.exists() else None, help="a Python that has imitation")
     parser.add_argument("--side", type=int, default=548, help="junctions along one side of the road grid")
     parser.add_argument("--goals", type=int, default=100, help="goals on the road grid")
     parser.add_argument("--routes", type=int, default=10_000, help="routes on the road grid")
@@ -325,19 +325,22 @@ def parse() -> argparse.Namespace:
 
 def main() -> int:
     arguments = parse()
-    jobs: list[Callable[[], dict[str, Any]]] = []
-    if arguments.only in (None, "finite"):
-        jobs += [lambda s=s, h=h: finite(s, h, arguments.peer) for s, h in ((200, 20), (1000, 60), (4000, 60))]
-    if arguments.only in (None, "states"):
-        sizes = [10**k for k in range(2, 7) if 10**k <= arguments.largest]
-        jobs += [lambda s=s: size_row(s, arguments.peer) for s in sizes]
-    if arguments.only in (None, "grid"):
-        jobs.append(lambda: grid(arguments.side, arguments.goals, arguments.routes))
-    for job in jobs:
-        row = job()
-        show([row])
-        write_rows(NAME, [row], title=TITLE)
-    if arguments.only in (None, "states"):
+    side, goals, routes = arguments.side, arguments.goals, arguments.routes
+    jobs: dict[str, Callable[[str], dict[str, Any]]] = {}
+    for states, horizon in ((200, 20), (1000, 60), (4000, 60)):
+        row = f"one MCE evaluation, {states:,} states × {horizon} steps"
+        jobs[row] = lambda row, s=states, h=horizon: finite(row, s, h, arguments.peer)
+    for states in (10**k for k in range(2, 7) if 10**k <= arguments.largest):
+        row = f"one value and gradient, {states:,} states of 16 transitions"
+        jobs[row] = lambda row, s=states: size_row(row, s, arguments.peer)
+    row = f"road grid of {side} × {side} junctions, {routes:,} routes to {goals} goals"
+    jobs[row] = lambda row: grid(row, side, goals, routes)
+    measured = [row for row in jobs if wanted(NAME, row, arguments)]
+    for row in measured:
+        entry = jobs[row](row)
+        show([entry])
+        write_rows(NAME, [entry], title=TITLE)
+    if any("states of 16" in row for row in measured):
         draw()
     return 0
 

@@ -12,6 +12,8 @@ os.environ["SDL_VIDEODRIVER"] = "dummy"
 # Compiled programs of earlier runs are kept beside pytest's own cache, one folder a worker: two never write one file.
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parent.parent / ".pytest_cache" / "jax" / _WORKER)
+# Quick ones too: tests build the same program again and again, and each is then compiled once.
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
@@ -20,6 +22,12 @@ import pytest  # noqa: E402
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 REPOSITORY = Path(__file__).parent.parent
+
+
+def pytest_configure(config):
+    """Most of the time goes into compiling, so that LLVM optimizes only where training takes longer than that."""
+    if config.option.markexpr != "learning":
+        os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 
 @pytest.fixture

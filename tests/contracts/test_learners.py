@@ -1,6 +1,8 @@
 """What holds of every registered learner, on discrete and on real actions."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +17,28 @@ from tests.learners import SMALL, SPECS, update_once
 EVERY = [(name, kind) for name in SMALL for kind in SPECS]
 
 
-@pytest.fixture(params=EVERY, ids="-".join)
+class Case(NamedTuple):
+    """A learner and what it does with a spec; ``jax.jit`` of the same function compiles once for all tests."""
+
+    learner: Any
+    spec: Any
+    init: Callable[[Any], Any]
+    update: Callable[[Any, Any], Any]
+
+
+@pytest.fixture(scope="module", params=EVERY, ids="-".join)
 def case(request):
-    """A learner, its spec, and the state it has after one update."""
+    """A learner on discrete or on real actions."""
     name, kind = request.param
     learner, spec = SMALL[name], SPECS[kind]
-    state = learner.init(spec, key=jax.random.key(0))
-    new, metrics = jax.jit(lambda s, k: update_once(learner, s, spec, k))(state, jax.random.key(1))
-    return learner, spec, state, new, metrics
+
+    def init(key):
+        state = learner.init(spec, key=key)
+        # Here and not outside, because what leaves a compiled function is an array, whatever it was.
+        assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(state)), "States hold arrays only."
+        return state
+
+    return Case(learner, spec, init, lambda state, key: update_once(learner, state, spec, key))
 
 
 def leaves(tree):
@@ -30,16 +46,17 @@ def leaves(tree):
 
 
 def test_every_learner_keeps_the_contract(case, tmp_path):
-    learner, spec, state, new, metrics = case
-    # States hold arrays only, of the same shapes and types before and after.
-    assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(state))
+    learner, spec = case.learner, case.spec
+    state = jax.jit(case.init)(jax.random.key(0))
+    new, metrics = jax.jit(case.update)(state, jax.random.key(1))
+    # States are of the same shapes and types before and after.
     assert jax.tree.structure(state) == jax.tree.structure(new)
     assert [(x.shape, x.dtype) for x in leaves(state)] == [(x.shape, x.dtype) for x in leaves(new)]
     # Metrics are finite scalars named area/name, and something was learned.
     assert all(np.shape(value) == () and np.isfinite(value) for value in metrics.values())
     assert all(name.count("/") == 1 for name in metrics)
     assert any(not np.array_equal(a, b) for a, b in zip(leaves(state), leaves(new), strict=True))
-    # An update is pure: the same arguments give the same result.
+    # An update is pure: the same arguments give the same result, also when it is traced anew.
     again, _ = jax.jit(lambda s, k: update_once(learner, s, spec, k))(state, jax.random.key(1))
     for a, b in zip(leaves(new), leaves(again), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -54,16 +71,15 @@ def test_every_learner_keeps_the_contract(case, tmp_path):
 
 
 def test_seeds_under_vmap_equal_the_same_seeds_alone(case):
-    learner, spec, *_ = case
     keys = jax.random.split(jax.random.key(5), 2)
 
-    def train(key):
+    def train(key, init=case.init, update=case.update):
         init_key, update_key = jax.random.split(key)
-        return update_once(learner, learner.init(spec, key=init_key), spec, update_key)[0]
+        return update(init(init_key), update_key)[0]
 
     together = jax.jit(jax.vmap(train))(keys)
     for i, key in enumerate(keys):
-        alone = jax.jit(train)(key)
+        alone = train(key, jax.jit(case.init), jax.jit(case.update))
         for a, b in zip(leaves(together), leaves(alone), strict=True):
             np.testing.assert_allclose(a[i], b, rtol=1e-3, atol=1e-4)
 

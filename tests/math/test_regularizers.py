@@ -8,8 +8,8 @@ from numpy.testing import assert_allclose
 from scipy.optimize import linprog, minimize
 from scipy.stats import wasserstein_distance
 
-from menura.core import RequestError
-from menura.imitation.adversarial import reward_of_score, slope_of
+from menura.core import BoxActions, RequestError, Spec
+from menura.imitation.adversarial import GAIL, ScoreNetwork, reward_of_score, slope_of
 from menura.regularizers import (
     AIRLLink,
     ChiSquared,
@@ -105,6 +105,23 @@ def test_gradient_penalty_of_a_linear_score_by_hand():
     for target, want in ((1.0, 16), (0.0, 25)):
         got = jnp.square(slope_of(lambda x: 3 * x[0] + 4 * x[1], jnp.zeros(2)) - target)
         np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+def test_gail_charges_the_slope_that_the_regularizer_forbids_and_pays_its_signed_rewards():
+    steep = jnp.full((4, 2), 0.5)
+    score = ScoreNetwork(
+        Spec(1, BoxActions((-1.0,), (1.0,))),
+        (),
+        activation="tanh",
+        key=jax.random.key(0),
+        make_network=lambda *sizes, **settings: lambda x: (3 * x[0] + 4 * x[1])[None],
+    )
+    for regularizer, want in ((JensenShannon(), 0.0), (Wasserstein(penalty=10.0), 10 * (5 - 1) ** 2)):
+        gail = GAIL(regularizer=regularizer, gradient_penalty=0.0)
+        total, said = gail.score_loss(score, steep, steep, jnp.full(4, 0.5))
+        np.testing.assert_allclose(total - said["score/loss"], want, rtol=1e-5, atol=1e-6)
+    got = reward_of_score(jnp.array([-9.0, 0.5, 9.0]), ReverseKL(bound=2.0), "negative")
+    np.testing.assert_allclose(got, [-4.0, -1.5, 0.0], rtol=1e-6)
 
 
 def exact(function, *arrays):

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from menura.core import RequestError
 from menura.environments.tabular import TabularMDP, read_npz
+from menura.irl.errors import inverse_curvature, sandwich
 from menura.irl.folders import replace_folder
 from menura.irl.objective import ForwardPass, Match, Method, Objective, Problem, make_problem
 from menura.irl.optimize import Prior, Search, find_start, maximize
@@ -267,11 +268,11 @@ def _report(
         dual = objective.derive(theta) if few else objective.evaluate(theta)
         objective_gradient = dual.gradient - prior.l2 * theta
         if dual.hessian is not None:
-            inverse = _inverse(prior.l2 * np.eye(size) - dual.hessian)
+            inverse = inverse_curvature(prior.l2 * np.eye(size) - dual.hessian)
             covariance = robust = _matching_covariance(problem, inverse)
     elif here.hessian is not None and here.scores is not None:
-        covariance = inverse = _inverse(prior.l2 * np.eye(size) - here.hessian)
-        robust = _sandwich(covariance, here.scores, paths.individuals)
+        covariance = inverse = inverse_curvature(prior.l2 * np.eye(size) - here.hessian)
+        robust = sandwich(covariance, here.scores, paths.individuals)
     if prior.l1:
         objective_gradient = np.where(
             theta != 0,
@@ -314,49 +315,14 @@ def _report(
     )
 
 
-def _inverse(precision: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
-    """The inverse; nan for weights that lie along directions without curvature."""
-    if not len(precision):
-        return precision
-    scale = np.sqrt(np.maximum(np.diag(precision), 0.0))
-    scale = np.where(scale > 0, scale, 1.0)
-    values, vectors = np.linalg.eigh(precision / np.outer(scale, scale))
-    firm = values > 1e-9 * max(1.0, float(values.max(initial=0.0)))
-    inverse = (vectors[:, firm] / values[firm]) @ vectors[:, firm].T / np.outer(scale, scale)
-    loose = (np.abs(vectors[:, ~firm]) > 1e-6).any(axis=1)
-    inverse[loose, :] = np.nan
-    inverse[:, loose] = np.nan
-    return inverse
-
-
-def _sandwich(covariance: np.ndarray, scores: np.ndarray, individuals: np.ndarray | None) -> Float[np.ndarray, "n n"]:
-    """A Σ s sᵀ A, with the scores summed by individual first (White 1982; Liang & Zeger 1986)."""
-    if individuals is not None:
-        _, owner = np.unique(individuals, return_inverse=True)
-        summed = np.zeros((owner.max() + 1, scores.shape[1]))
-        np.add.at(summed, owner, scores)
-        scores = summed
-    firm = np.isfinite(np.diag(covariance))
-    out = np.full_like(covariance, np.nan)
-    inner = covariance[np.ix_(firm, firm)]
-    out[np.ix_(firm, firm)] = inner @ (scores[:, firm].T @ scores[:, firm]) @ inner
-    return out
-
-
 def _matching_covariance(problem: Problem, inverse: np.ndarray) -> Float[np.ndarray, "n n"]:
     """Of the θ that matches features: J⁻¹ · Cov(features of a path) / paths · J⁻¹, J the dual's curvature."""
     weight, _ = problem.expert_frequencies()
-    size = problem.mdp.num_features
-    each = np.zeros((problem.paths.num_paths, size))
+    each = np.zeros((problem.paths.num_paths, problem.mdp.num_features))
     features = problem.choices.features.dense()
     np.add.at(each, problem.paths.path_of_step, weight[:, None] * features[problem.step_choice])
     each *= problem.paths.num_paths
-    firm = np.isfinite(np.diag(inverse))
-    out = np.full((size, size), np.nan)
-    spread = each[:, firm] - each[:, firm].mean(axis=0)
-    inner = inverse[np.ix_(firm, firm)]
-    out[np.ix_(firm, firm)] = inner @ (spread.T @ spread / len(each) ** 2) @ inner
-    return out
+    return sandwich(inverse, (each - each.mean(axis=0)) / len(each))
 
 
 def policy_of(problem: Problem, theta: Float[np.ndarray, " features"], goal: int = 0) -> SoftPlan:

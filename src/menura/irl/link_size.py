@@ -17,7 +17,8 @@ from jaxtyping import Float, Int
 from menura.core import RequestError
 from menura.environments.tabular import TabularMDP
 from menura.irl.choices import Choices, FeatureMap, action_choices
-from menura.irl.estimate import Estimate, _inverse, _sandwich, evaluate_at, fit
+from menura.irl.errors import inverse_curvature, sandwich
+from menura.irl.estimate import Estimate, evaluate_at, fit
 from menura.irl.objective import Evaluation, Method, Objective, Problem, make_problem
 from menura.irl.optimize import NEWTON_FEATURES, Prior, Search, find_start, maximize
 from menura.irl.paths import Paths
@@ -166,8 +167,8 @@ def _fit_pooled(mdp, demos, reference, groups, at, start, links, method, prior: 
     theta, here = search.theta, objective.derive(search.theta)
     assert here.hessian is not None
     assert here.scores is not None
-    covariance = _inverse(prior.l2 * np.eye(size) - here.hessian)
-    robust = _sandwich(covariance, here.scores, demos.individuals)
+    covariance = inverse_curvature(prior.l2 * np.eye(size) - here.hessian)
+    robust = sandwich(covariance, here.scores, demos.individuals)
     expert, learner = np.zeros(size), np.zeros(size)
     for problem in problems:
         share, reward = problem.paths.num_paths / demos.num_paths, problem.choices.reward(theta)

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from menura.core import RequestError
 from menura.environments.tabular import TabularMDP, read_npz
 from menura.irl.by_path import PathLikelihood, Units
+from menura.irl.errors import inverse_curvature, sandwich
 from menura.irl.estimate import evaluate_at
 from menura.irl.folders import replace_folder
 from menura.irl.objective import Method
@@ -188,7 +189,7 @@ def mixture_errors(
         ridge = np.zeros(len(hessian))
         ridge[: number * size] = prior.l2
         covariance = inverse_curvature(np.diag(ridge) - hessian)
-        robust = _sandwich(covariance, score)
+        robust = sandwich(covariance, score)
         gradient = score.sum(axis=0)[: number * size]
     else:
         covariance = robust = np.full((number * (size + 1) - 1,) * 2, np.nan)
@@ -253,29 +254,6 @@ def mixture_derivatives(
         hessian += own.T @ (share[:, None] * own)
         scores += share[:, None] * own
     return scores, hessian - scores.T @ scores
-
-
-def inverse_curvature(precision: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
-    """The inverse; nan for parameters that lie along directions without curvature, or where this is no maximum."""
-    if not len(precision):
-        return precision
-    scale = np.sqrt(np.maximum(np.diag(precision), 0.0))
-    scale = np.where(scale > 0, scale, 1.0)
-    values, vectors = np.linalg.eigh(precision / np.outer(scale, scale))
-    firm = values > 1e-9 * max(1.0, float(values.max(initial=0.0)))
-    inverse = (vectors[:, firm] / values[firm]) @ vectors[:, firm].T / np.outer(scale, scale)
-    loose = (np.abs(vectors[:, ~firm]) > 1e-6).any(axis=1)
-    inverse[loose, :] = np.nan
-    inverse[:, loose] = np.nan
-    return inverse
-
-
-def _sandwich(covariance: np.ndarray, scores: np.ndarray) -> Float[np.ndarray, "n n"]:
-    firm = np.isfinite(np.diag(covariance))
-    out = np.full_like(covariance, np.nan)
-    inner = covariance[np.ix_(firm, firm)]
-    out[np.ix_(firm, firm)] = inner @ (scores[:, firm].T @ scores[:, firm]) @ inner
-    return out
 
 
 def _features(
