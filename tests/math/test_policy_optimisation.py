@@ -50,7 +50,9 @@ def test_line_search_takes_the_longest_step_that_improves_within_the_bound():
     def evaluate(x):
         return x[0] - 2 * x[0] ** 2, x[0] ** 2
 
-    found, outcome = line_search(evaluate, jnp.zeros(1), jnp.array([1.0]), max_kl=0.1, shrink=0.5, max_backtracks=10)
+    found, outcome = line_search(
+        evaluate, jnp.zeros(1), jnp.array(0.0), jnp.array([1.0]), max_kl=0.1, shrink=0.5, max_backtracks=10
+    )
     # 1 and 0.5 break the KL bound or do not improve; 0.25 has KL 0.0625.
     np.testing.assert_allclose(found, [0.25])
     assert bool(outcome["accepted"])
@@ -61,10 +63,17 @@ def test_line_search_takes_the_longest_step_that_improves_within_the_bound():
 def test_line_search_restores_the_old_parameters_when_nothing_improves(surrogate):
     old = jnp.array([0.0])
     found, outcome = line_search(
-        lambda x: (surrogate(x), jnp.abs(x[0])), old, jnp.array([1.0]), max_kl=1.0, shrink=0.5, max_backtracks=5
+        lambda x: (surrogate(x), jnp.abs(x[0])),
+        old,
+        jnp.array(0.0),
+        jnp.array([1.0]),
+        max_kl=1.0,
+        shrink=0.5,
+        max_backtracks=5,
     )
     np.testing.assert_array_equal(found, old)
     assert not bool(outcome["accepted"])
+    assert int(outcome["backtracks"]) == 5
     assert float(outcome["kl"]) == 0
 
 

@@ -8,7 +8,7 @@ import contextlib
 import importlib.util
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -165,6 +165,8 @@ def import_envpool() -> ModuleType:
     That painter imports matplotlib, which takes as long as all the rest. While EnvPool lists its games, an empty
     package stands in for theirs; the real one is imported when EnvPool first needs it.
     """
+    # EnvPool's spaces have bounds that float32 rounds. Not for a while only: threads share the filters.
+    warnings.filterwarnings("ignore", message=".*precision lowered by casting.*")
     package = None if "envpool" in sys.modules else importlib.util.find_spec("envpool")
     if package is not None and package.origin is not None:
         games = ModuleType("envpool.jumanji")
@@ -188,14 +190,6 @@ def envpool_has(env_id: str, env_kwargs: dict[str, Any] | None = None) -> bool:
     return all(name in known for name in env_kwargs or {})
 
 
-@contextlib.contextmanager
-def _quiet_spaces() -> Iterator[None]:
-    """Without Gymnasium's warning that bounds lose precision as float32: EnvPool's spaces are made so."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*precision lowered by casting.*")
-        yield
-
-
 class EnvPoolEnvs:
     """``num_envs`` copies in EnvPool's C++ threads.
 
@@ -213,9 +207,8 @@ class EnvPoolEnvs:
         self._pool: Any = None
         envpool = import_envpool()
         try:
-            with _quiet_spaces():
-                spec = envpool.make_spec(env_id, **self._env_kwargs)
-                self._obs_space, self._action_space = spec.gymnasium_observation_space, spec.gymnasium_action_space
+            spec = envpool.make_spec(env_id, **self._env_kwargs)
+            self._obs_space, self._action_space = spec.gymnasium_observation_space, spec.gymnasium_action_space
         except (TypeError, ValueError, KeyError) as error:
             raise RequestError(f"EnvPool cannot make {env_id} so: {error}. Try --backend gymnasium.") from error
         self.spec = spec_of(self._obs_space, self._action_space, env_id=env_id)
@@ -227,17 +220,15 @@ class EnvPoolEnvs:
         self.close()
         # A pool gives its copies consecutive seeds, so neighbouring seeds of ours must lie far apart.
         seed = int(np.random.SeedSequence(seed).generate_state(1)[0] >> 2)
-        with _quiet_spaces():
-            self._pool = envpool.make(
-                self.id,
-                env_type="gymnasium",
-                num_envs=self.num_envs,
-                num_threads=self._num_threads,
-                seed=seed,
-                **self._env_kwargs,
-            )
-            obs, _ = self._pool.reset()
-            _ = self._pool.action_space  # EnvPool makes its spaces when they are first asked for
+        self._pool = envpool.make(
+            self.id,
+            env_type="gymnasium",
+            num_envs=self.num_envs,
+            num_threads=self._num_threads,
+            seed=seed,
+            **self._env_kwargs,
+        )
+        obs, _ = self._pool.reset()
         return encode_obs(obs, self._obs_space)
 
     def step(self, action: np.ndarray) -> Step:

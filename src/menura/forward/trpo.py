@@ -60,6 +60,7 @@ def natural_step(
 def line_search(
     evaluate,
     parameters: Float[Array, " parameters"],
+    surrogate: Float[Array, ""],
     step: Float[Array, " parameters"],
     *,
     max_kl: Hyper,
@@ -68,29 +69,28 @@ def line_search(
 ) -> tuple[Float[Array, " parameters"], dict[str, Array]]:
     """The longest of step, step·shrink, step·shrink², … that improves the surrogate within the KL bound.
 
-    ``evaluate(parameters)`` gives (surrogate, kl), with the surrogate to be maximised. When none of
-    them does, **the old parameters come back** and ``accepted`` is False.
+    ``evaluate(parameters)`` gives (surrogate, kl), with the surrogate to be maximised; ``surrogate`` is its value
+    at the old ``parameters``. When no step does, **the old parameters come back** and ``accepted`` is False.
     """
-    old_surrogate, _ = evaluate(parameters)
 
-    def acceptable(scale):
-        surrogate, kl = evaluate(parameters + scale * step)
-        return (surrogate > old_surrogate) & (kl <= max_kl) & jnp.isfinite(surrogate), surrogate, kl
+    def unfinished(carry):
+        backtracks, _, accepted, *_ = carry
+        return ~accepted & (backtracks < max_backtracks)
 
-    def try_shorter(carry):
-        tries, scale, _ = carry
-        scale = scale * shrink
-        return tries + 1, scale, acceptable(scale)
+    def try_one(carry):
+        backtracks, scale, *_ = carry
+        new_surrogate, kl = evaluate(parameters + scale * step)
+        accepted = (new_surrogate > surrogate) & (kl <= max_kl) & jnp.isfinite(new_surrogate)
+        return backtracks + 1, scale * shrink, accepted, scale, new_surrogate - surrogate, kl
 
-    first = (jnp.asarray(0), jnp.asarray(1.0), acceptable(1.0))
-    tries, scale, (accepted, surrogate, kl) = jax.lax.while_loop(
-        lambda carry: ~carry[2][0] & (carry[0] < max_backtracks), try_shorter, first
+    zero = jnp.zeros(())
+    backtracks, _, accepted, scale, improvement, kl = jax.lax.while_loop(
+        unfinished, try_one, (jnp.asarray(-1), jnp.ones(()), jnp.asarray(False), zero, zero, zero)
     )
-    found = jnp.where(accepted, parameters + scale * step, parameters)
-    return found, {
+    return jnp.where(accepted, parameters + scale * step, parameters), {
         "accepted": accepted,
-        "backtracks": tries,
-        "improvement": jnp.where(accepted, surrogate - old_surrogate, 0.0),
+        "backtracks": backtracks,
+        "improvement": jnp.where(accepted, improvement, 0.0),
         "kl": jnp.where(accepted, kl, 0.0),
     }
 
@@ -223,15 +223,22 @@ class TRPO(AbstractForwardLearner):
             kl = jnp.mean(jax.vmap(lambda p, q: p.kl(q))(old_distributions, new))
             return jnp.mean(jnp.exp(log_prob - old_log_prob) * advantage), kl
 
+        old_surrogate, gradient = jax.value_and_grad(surrogate)(old)
         step = natural_step(
-            jax.grad(surrogate)(old),
+            gradient,
             fisher_product(lambda parameters: distributions(parameters, obs[:: self.fisher_every]), old),
             max_kl=self.max_kl,
             damping=self.damping,
             num_cg_steps=self.num_cg_steps,
         )
         found, search = line_search(
-            evaluate, old, step, max_kl=self.max_kl, shrink=self.shrink, max_backtracks=self.max_backtracks
+            evaluate,
+            old,
+            old_surrogate,
+            step,
+            max_kl=self.max_kl,
+            shrink=self.shrink,
+            max_backtracks=self.max_backtracks,
         )
         entropy = jnp.mean(jax.vmap(lambda d: d.entropy())(old_distributions))
         return policy_of(found), {
@@ -259,9 +266,8 @@ class TRPO(AbstractForwardLearner):
             step, opt_state = self._optimizer.update(gradient, opt_state)
             return (optax.apply_updates(weights, step), opt_state), error
 
-        order = jax.vmap(lambda k: jax.random.permutation(k, len(target)))(
-            jax.random.split(key, self.value_epochs)
-        ).reshape(self.value_epochs * self.value_minibatches, -1)
+        shuffled = jnp.argsort(jax.random.bits(key, (self.value_epochs, len(target))), axis=1)
+        order = shuffled.reshape(self.value_epochs * self.value_minibatches, -1)
         (weights, opt_state), errors = jax.lax.scan(one_minibatch, (weights, opt_state), order)
         learned: Any = eqx.combine(weights, fixed)
         return learned, opt_state, jnp.mean(errors[-self.value_minibatches :])

@@ -253,13 +253,11 @@ class GAIL(AbstractImitationLearner):
         learner_features = flatten_time(jax.vmap(jax.vmap(score.features))(batch.obs, batch.action))
         expert_features = jax.vmap(score.features)(expert.obs, expert.action)
 
-        def one_step(carry, step_key):
+        def one_step(carry, draw):
             network, opt_state = carry
-            expert_key, learner_key, mix_key = jax.random.split(step_key, 3)
-            shape = (self.score_batch_size,)
-            of_expert = expert_features[jax.random.randint(expert_key, shape, 0, len(expert_features))]
-            of_learner = learner_features[jax.random.randint(learner_key, shape, 0, len(learner_features))]
-            mix = jax.random.uniform(mix_key, shape)
+            expert_at, learner_at, mix = draw
+            of_expert = expert_features[(expert_at * len(expert_features)).astype(jnp.int32)]
+            of_learner = learner_features[(learner_at * len(learner_features)).astype(jnp.int32)]
 
             def loss(network):
                 return self.score_loss(eqx.tree_at(lambda s: s.network, score, network), of_expert, of_learner, mix)
@@ -269,8 +267,8 @@ class GAIL(AbstractImitationLearner):
             stepped: Any = optax.apply_updates(network, step)
             return (stepped, opt_state), metrics
 
-        (network, opt_state), metrics = jax.lax.scan(
-            one_step, (score.network, opt_state), jax.random.split(key, self.num_score_steps)
-        )
+        # One draw for all, because every generator in a program takes time to compile.
+        draws = jax.random.uniform(key, (self.num_score_steps, 3, self.score_batch_size))
+        (network, opt_state), metrics = jax.lax.scan(one_step, (score.network, opt_state), draws)
         score = eqx.tree_at(lambda s: s.network, score, network)
         return score, opt_state, {name: values[-1] for name, values in metrics.items()}

@@ -6,6 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -204,7 +205,10 @@ def _train_in(
     request, run = prepared.request, folder.path
     evaluates = request.env is not None and request.eval_every > 0
     eval_env = make_env(request, min(request.eval_episodes, FINAL_EPISODES)) if evaluates else None
+    background = ThreadPoolExecutor(1)
     try:
+        # What is compared with at the end is played while the first update compiles, which takes one core.
+        random_return = None if request.env is None else background.submit(uniform_return, request)
         finished = train(
             request.learner,
             prepared.env,
@@ -220,8 +224,9 @@ def _train_in(
         )
         if finished.stopped_early:
             raise KeyboardInterrupt(f"Interrupted; `menura train --resume {run}` goes on with it.")
-        result = evaluate_run(run, episodes=FINAL_EPISODES) if request.env is not None else {}
+        result = {} if random_return is None else evaluate_run(run, random_return=random_return.result())
     finally:
+        background.shutdown()
         folder.close()
         for batch in (prepared.env, eval_env):
             _close(batch)
@@ -243,9 +248,18 @@ def _close(env: Envs | None) -> None:
 
 
 def evaluate_run(
-    run: Path, *, episodes: int = FINAL_EPISODES, checkpoint: str = "last", deterministic: bool = True, seed: int = 1
+    run: Path,
+    *,
+    episodes: int = FINAL_EPISODES,
+    checkpoint: str = "last",
+    deterministic: bool = True,
+    seed: int = 1,
+    random_return: float | None = None,
 ) -> dict[str, Any]:
-    """How a run's policy does, beside the uniform policy and the expert: what ``menura eval --json`` prints."""
+    """How a run's policy does, beside the uniform policy and the expert: what ``menura eval --json`` prints.
+
+    ``random_return`` is :func:`uniform_return` where it is known already.
+    """
     policy, config = load_policy(run, checkpoint)
     if config["env"] is None:
         raise RequestError(f"{run} was trained without an environment, so there is none to evaluate it in.")
@@ -253,7 +267,7 @@ def evaluate_run(
     env = make_env(request, FINAL_EPISODES)
     assert env is not None
     result = evaluate(env, policy, num_episodes=episodes, seed=_far_seed(seed, 1), deterministic=deterministic)
-    random_return = uniform_return(request)
+    random_return = uniform_return(request) if random_return is None else random_return
     expert_return = config.get("expert_return")
     expert_return = math.nan if expert_return is None else expert_return
     _close(env)

@@ -30,7 +30,7 @@ from menura.core import (
 )
 from menura.demonstrations.episodes import Demonstrations
 from menura.environments.base import Envs, NativeEnvs
-from menura.environments.collect import collect
+from menura.environments.collect import QUICK_COMPILATION, collect
 from menura.evaluation import Evaluation, UniformPolicy, evaluate
 from menura.imitation.adversarial import GAIL
 
@@ -184,7 +184,11 @@ def _beginning(
 ) -> tuple[Any, Any, Progress]:
     """State, standing of native environments, and progress before the first iteration."""
     init_key, reset_key = jax.random.split(root)
-    state = jax.jit(lambda key: _strongly_typed(learner.init(spec, key=key)))(init_key)
+
+    def init(key: Any) -> Any:
+        return _strongly_typed(learner.init(spec, key=key))
+
+    state = jax.jit(init, compiler_options=QUICK_COMPILATION)(init_key)
     carry = env.reset(key=reset_key) if isinstance(env, NativeEnvs) and num_envs else None
     return state, carry, Progress(running_return=[0.0] * num_envs, running_length=[0] * num_envs)
 
@@ -250,7 +254,7 @@ def _make_iterate(learner: AbstractLearner, env: Envs | None, expert: ExpertData
 
         return lambda state, carry, key, truncate: iterate_native(state, carry, key, expert)
 
-    jitted_update = jax.jit(update)
+    jitted_update = jax.jit(update, compiler_options=QUICK_COMPILATION)
     policy_of = jax.jit(learner.policy)
 
     def iterate_host(state, carry, key, truncate):
