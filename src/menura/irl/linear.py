@@ -1,10 +1,10 @@
 """Sparse linear systems of policies: I − γ P_π, and its transpose."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.sparse.linalg import LinearOperator, MatrixRankWarning, bicgstab, gmres, splu
 
 from menura.irl.choices import Choices
@@ -21,8 +21,29 @@ COLUMNS = 8
 """Right-hand sides solved at a time: SuperLU hands wider blocks to a threaded BLAS that is slower on sparse factors."""
 
 
-def factorize(matrix: sp.csc_array) -> Any:
-    """A sparse LU; ``None`` where the matrix is singular.
+class Factorization(NamedTuple):
+    """A sparse LU of a matrix whose rows and columns were put in an order that keeps its factors sparse."""
+
+    lu: Any
+    order: Int[np.ndarray, " states"] | None
+    """Where the matrix was given in this order of the states; ``None`` where SuperLU chose it."""
+
+    @property
+    def best_order(self) -> Int[np.ndarray, " states"]:
+        """The order, for the next matrix with entries in the same places: finding it takes a third of the time."""
+        return np.argsort(self.lu.perm_c) if self.order is None else self.order
+
+    def solve(self, right: np.ndarray, kind: str) -> np.ndarray:
+        """The solution for a right-hand side or several columns of them; ``kind`` is "N", or "T" to transpose."""
+        if self.order is None:
+            return self.lu.solve(right, kind)
+        found = np.empty_like(right)
+        found[self.order] = self.lu.solve(right[self.order], kind)
+        return found
+
+
+def factorize(matrix: sp.csc_array, order: Int[np.ndarray, " states"] | None = None) -> Factorization | None:
+    """A sparse LU; ``None`` where the matrix is singular. With ``order``, of a matrix that is in that order already.
 
     Pivots stay on the diagonal: I minus a matrix of weights is then eliminated without any cancellation, and every
     component of a solution is accurate to its own size, however small. Row exchanges would lose the small ones.
@@ -32,17 +53,18 @@ def factorize(matrix: sp.csc_array) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", MatrixRankWarning)
-            return splu(
+            lu = splu(
                 sp.csc_matrix(matrix),
-                permc_spec="MMD_AT_PLUS_A",
+                permc_spec="MMD_AT_PLUS_A" if order is None else "NATURAL",
                 diag_pivot_thresh=0.0,
                 options={"SymmetricMode": True},
             )
     except (RuntimeError, MatrixRankWarning):
         return None
+    return Factorization(lu, order)
 
 
-def solve_columns(lu: Any, right: np.ndarray, *, transposed: bool = False) -> np.ndarray:
+def solve_columns(lu: Factorization, right: np.ndarray, *, transposed: bool = False) -> np.ndarray:
     """All columns of a right-hand side, some at a time."""
     kind = "T" if transposed else "N"
     if right.ndim == 1 or right.shape[1] <= COLUMNS:
@@ -71,9 +93,9 @@ class PolicySystem:
         pointers = np.concatenate([[0], np.cumsum(counts)]).astype(indices.dtype)
         self._policy_matrix = sp.csr_array((data, indices, pointers), (size, size))
         self._discount, self._size = discount, size
-        self._lu: Any = None
+        self._lu: Factorization | None = None
 
-    def _factor(self) -> Any:
+    def _factor(self) -> Factorization:
         if self._lu is None:
             matrix = sp.eye_array(self._size, format="csc") - self._discount * self._policy_matrix.tocsc()
             self._lu = factorize(matrix)

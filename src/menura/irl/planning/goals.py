@@ -17,7 +17,7 @@ import scipy.sparse as sp
 from jaxtyping import Bool, Float, Int
 
 from menura.irl.choices import Choices
-from menura.irl.linear import factorize, solve_columns
+from menura.irl.linear import Factorization, factorize, solve_columns
 from menura.irl.planning.graphs import (
     backward_graph,
     best_path_values,
@@ -41,7 +41,7 @@ class Lot(NamedTuple):
     """Some goals of a group, solved."""
 
     goals: Int[np.ndarray, " goals"]
-    lu: Any
+    lu: Factorization
     """Factorization of I − M in scaled units."""
     weight: Float[np.ndarray, " choices"]
     """The entries of M, exp(r + h(s′) − h(s))."""
@@ -84,6 +84,8 @@ class GoalPlanner:
         self._between = np.full((len(self.goals), len(self.goals)), -np.inf)
         """The last value of each goal's problem at every other goal."""
         self._all_share = True
+        self._order: np.ndarray | None = None
+        """In which the states are eliminated, once that was found."""
         self._indptr = np.concatenate([[0], np.cumsum(np.bincount(self.choices.state, minlength=size))])
 
     def ends(self, goal: int = 0) -> Bool[np.ndarray, " states"]:
@@ -217,8 +219,8 @@ class GoalPlanner:
                 raise DivergenceError(self._blame(reward, first))
             potential = self._potential(reward, first)
         if not grows:
-            weight, system = self._system(reward, potential)
-            lu = factorize(system) if np.isfinite(weight).all() else None
+            weight = self._weight(reward, potential)
+            lu = self._factorize(weight) if np.isfinite(weight).all() else None
             step = self._columns()
             for begin in range(0, len(members) if lu is not None else 0, step):
                 goals = members[begin : begin + step]
@@ -277,12 +279,23 @@ class GoalPlanner:
     def _matrix(self, weight: np.ndarray) -> sp.csr_array:
         return sp.csr_array((weight, self.choices.outcome, self._indptr), (self.choices.num_states,) * 2)
 
-    def _system(self, reward: np.ndarray, potential: np.ndarray) -> tuple[np.ndarray, sp.csc_array]:
-        """Scaled weights of the choices, exp(r + h(s') − h(s)), and I − M of them."""
+    def _weight(self, reward: np.ndarray, potential: np.ndarray) -> np.ndarray:
+        """Scaled weights of the choices, exp(r + h(s') − h(s))."""
         c = self.choices
         with np.errstate(over="ignore"):
-            weight = np.exp(reward + potential[c.outcome] - potential[c.state])
-        return weight, sp.csc_array(sp.eye_array(c.num_states, format="csr") - self._matrix(weight))
+            return np.exp(reward + potential[c.outcome] - potential[c.state])
+
+    def _factorize(self, weight: np.ndarray) -> Factorization | None:
+        """I − M of these weights, in the order of the first factorization."""
+        c, size, order = self.choices, self.choices.num_states, self._order
+        if order is None:
+            found = factorize(sp.csc_array(sp.eye_array(size, format="csr") - self._matrix(weight)))
+            self._order = None if found is None else found.best_order
+            return found
+        place = np.empty(size, np.intp)
+        place[order] = np.arange(size)
+        matrix = sp.csc_array((weight, (place[c.state], place[c.outcome])), (size, size))
+        return factorize(sp.csc_array(sp.eye_array(size, format="csc") - matrix), order)
 
     def _toward(self, goal: int) -> np.ndarray:
         """The choices on a way to a goal, which do not leave it."""
@@ -314,7 +327,9 @@ class GoalPlanner:
                 return np.where(np.isfinite(potential), potential, 0.0)
             np.minimum.at(potential, c.outcome[ahead], potential[c.state[ahead]] - reward[ahead])
 
-    def _scaled_values(self, lu: Any, members: np.ndarray, potential: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _scaled_values(
+        self, lu: Factorization, members: np.ndarray, potential: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Scaled z of every goal in columns, and for which of them it is in range wherever it must be."""
         right = np.zeros((self.choices.num_states, len(members)), order="F")
         for column, goal in enumerate(members):
@@ -333,13 +348,10 @@ class GoalPlanner:
 
     def _alone(self, reward: np.ndarray, goal: int, potential: np.ndarray) -> Lot | None:
         """One goal with a factorization of its own, over the states that can reach it only."""
-        c = self.choices
-        with np.errstate(over="ignore"):
-            weight = np.exp(reward + potential[c.outcome] - potential[c.state])
-        weight = np.where(self._toward(goal), weight, 0.0)
+        weight = np.where(self._toward(goal), self._weight(reward, potential), 0.0)
         if not np.isfinite(weight).all():
             return None
-        lu = factorize(sp.csc_array(sp.eye_array(c.num_states, format="csr") - self._matrix(weight)))
+        lu = self._factorize(weight)
         if lu is None:
             return None
         members = np.array([goal])
