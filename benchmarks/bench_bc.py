@@ -1,6 +1,6 @@
 """Behavioral cloning at the GAIL paper's four data sizes, beside the paper's own numbers.
 
-.venv/bin/python benchmarks/bench_bc.py --data DATA [--only TEXT]
+.venv/bin/python benchmarks/bench_bc.py --data DATA [--only TEXT] [--seeds N]
 """
 
 import csv
@@ -13,6 +13,7 @@ NAME, TITLE = "bc", "Behavioral cloning at the GAIL paper's data sizes"
 
 def main() -> None:
     parser = parser_of(__doc__)
+    parser.add_argument("--seeds", type=int, help="measure at most this many seeds of each row")
     arguments = parser.parse_args()
     if arguments.data is None:
         parser.error("--data DATA is needed.")
