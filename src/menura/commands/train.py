@@ -14,7 +14,7 @@ from menura.commands.arguments import parse, print_json
 from menura.commands.progress import ProgressBar
 from menura.core import AbstractImitationLearner, RequestError, Spec
 from menura.demonstrations.readers import load
-from menura.environments.registry import make
+from menura.environments.registry import make, native_ids
 from menura.run.artifacts import read_json
 from menura.run.folder import LOGGERS
 from menura.run.launch import Request, launch, prepare, resume, spec_of_demos
@@ -56,8 +56,8 @@ class TrainOptions:
     seed: int = 0
     """Decides everything random in the run."""
     eval_every: int | None = None
-    """Environment steps between evaluations, each of which is a checkpoint; 0 for the end only, a tenth of
-    total_steps if not given."""
+    """Environment steps between evaluations, each of which is a checkpoint; 0 for the end only. If not given, a
+    tenth of total_steps, and a fifth where a simulator acts, which begins anew at each."""
     eval_episodes: int = 5
     """Episodes in each of them."""
     out: Path = Path("runs")
@@ -241,7 +241,7 @@ def _request(choices: Choices, options: TrainOptions, learner: Any) -> Request:
         raise RequestError(f"{choices.algorithm} does not act while it learns: leave out --num-envs.")
     eval_every = options.eval_every
     if eval_every is None:
-        eval_every = max(1, options.total_steps // 10) if choices.env is not None else 0
+        eval_every = 0 if choices.env is None else max(1, options.total_steps // _evaluations(choices, learner))
     same = ("demos", "num_demos", "subsample", "shuffle_actions", "total_steps", "seed", "num_envs", "eval_episodes")
     return Request(
         learner=learner,
@@ -252,6 +252,12 @@ def _request(choices: Choices, options: TrainOptions, learner: Any) -> Request:
         preset=choices.preset.name,
         **{name: getattr(options, name) for name in same},
     )
+
+
+def _evaluations(choices: Choices, learner: Any) -> int:
+    """How many there are by default: simulators begin anew at each, and learning is steadier with fewer."""
+    begins_anew = learner.num_steps > 0 and (choices.env not in native_ids() or choices.backend not in ("auto", "jax"))
+    return 5 if begins_anew else 10
 
 
 def _loggers(text: str) -> list[str]:
