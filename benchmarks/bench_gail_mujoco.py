@@ -3,10 +3,13 @@
 .venv/bin/python benchmarks/bench_gail_mujoco.py --data DATA [--only TEXT] [--seeds N]
 """
 
+import math
 from pathlib import Path
 
 from by_seed import measure_seeds, menura, spread
 from common import parser_of
+
+from menura.run.registry import REGULARIZERS
 
 NAME, TITLE = "gail_mujoco", "GAIL on MuJoCo"
 
@@ -94,6 +97,20 @@ def main() -> None:
             "last checkpoint ≥ 95%, 5 of 5 seeds",
             seeds=range(5),
             extra=["--total-steps", 3_000_000],
+        )
+
+    for name in REGULARIZERS:
+        if name == "jensen_shannon":  # the first row
+            continue
+        reported = name in ("fem", "gtal")
+        row(
+            f"HalfCheetah-v5, 4 episodes, --regularizer {name}",
+            "HalfCheetah-v5",
+            "≤ 4 min; return reported (16–23% in the paper)" if reported else "≥ 80% of 4689, ≤ 4 min",
+            seeds=range(1),
+            extra=["--regularizer", name],
+            max_seconds=240,
+            least=-math.inf if reported else 0.8,
         )
 
 

@@ -15,6 +15,8 @@ from menura.commands.progress import ProgressBar
 from menura.core import AbstractImitationLearner, RequestError, Spec
 from menura.demonstrations.readers import load
 from menura.environments.registry import make, native_ids
+from menura.imitation.adversarial import OF_THE_NETWORK
+from menura.regularizers import AbstractFeatureMatching
 from menura.run.artifacts import read_json
 from menura.run.folder import LOGGERS
 from menura.run.launch import Request, launch, prepare, resume, spec_of_demos
@@ -239,6 +241,7 @@ def _request(choices: Choices, options: TrainOptions, learner: Any) -> Request:
             raise RequestError(f"--{name.replace('_', '-')} must be at least 1.")
     if learner.num_steps == 0 and options.num_envs != choices.preset.num_envs:
         raise RequestError(f"{choices.algorithm} does not act while it learns: leave out --num-envs.")
+    _refuse_unused(choices, learner)
     eval_every = options.eval_every
     if eval_every is None:
         eval_every = 0 if choices.env is None else max(1, options.total_steps // _evaluations(choices, learner))
@@ -258,6 +261,17 @@ def _evaluations(choices: Choices, learner: Any) -> int:
     """How many there are by default: simulators begin anew at each, and learning is steadier with fewer."""
     begins_anew = learner.num_steps > 0 and (choices.env not in native_ids() or choices.backend not in ("auto", "jax"))
     return 5 if begins_anew else 10
+
+
+def _refuse_unused(choices: Choices, learner: Any) -> None:
+    """Refuse options of a network where the regularizer takes none."""
+    if not isinstance(getattr(learner, "regularizer", None), AbstractFeatureMatching):
+        return
+    default = learner_of(choices.preset, regularizer=choices.regularizer)
+    for name in OF_THE_NETWORK:
+        if getattr(learner, name) != getattr(default, name):
+            option = f"--{name.replace('_', '-')}"
+            raise RequestError(f"{choices.regularizer} trains no network for its score: leave out {option}.")
 
 
 def _loggers(text: str) -> list[str]:

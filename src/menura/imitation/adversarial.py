@@ -24,10 +24,24 @@ from menura.core import (
     flatten_time,
 )
 from menura.forward.trpo import TRPO
+from menura.imitation.linear import LinearScore
 from menura.networks import MLP, Activation, RunningNorm
-from menura.regularizers import AbstractRegularizer, JensenShannon
+from menura.regularizers import AbstractFeatureMatching, AbstractRegularizer, JensenShannon
 
 RewardForm = Literal["auto", "positive", "negative", "centered", "logit"]
+
+OF_THE_NETWORK = (
+    "learning_rate",
+    "num_score_steps",
+    "score_batch_size",
+    "gradient_penalty",
+    "gradient_norm",
+    "score_ent_coef",
+    "weight_decay",
+    "hidden_sizes",
+    "activation",
+)
+"""Options of GAIL that have no effect where the score is linear (FEM, GTAL): no network is trained there."""
 
 
 class ScoreNetwork(eqx.Module):
@@ -118,17 +132,24 @@ class GAILState(eqx.Module):
     """What GAIL learns."""
 
     forward: Any
-    score: ScoreNetwork
+    score: ScoreNetwork | LinearScore
+    """Linear for FEM and GTAL."""
     opt_state: optax.OptState
+    """Empty where the score is linear."""
 
 
 class GAIL(AbstractImitationLearner):
-    """Algorithm 1 of Ho & Ermon (2016): a step of the discriminator, then a step of the policy, on each rollout."""
+    """Algorithm 1 of Ho & Ermon (2016): a step of the discriminator, then a step of the policy, on each rollout.
+
+    With a regularizer that matches features (FEM, GTAL) the score is a :class:`menura.imitation.linear.LinearScore`
+    with the best weights in closed form, and the options in :data:`OF_THE_NETWORK` have no effect, like
+    ``make_network`` and ``optimizer``.
+    """
 
     forward: AbstractForwardLearner = TRPO()
     """Solves the reinforcement learning problem inside; TRPO is the published choice."""
     regularizer: AbstractRegularizer = JensenShannon()
-    """The cost regularizer ψ."""
+    """The cost regularizer ψ. With fem and gtal no network is trained, and the command line refuses its options."""
     reward_form: RewardForm = "auto"
     """auto takes negative where the expert's episodes end sooner than a random policy's (so that ending
     is success), positive elsewhere."""
@@ -167,6 +188,8 @@ class GAIL(AbstractImitationLearner):
     def init(self, spec: Spec, *, key: PRNGKeyArray) -> GAILState:
         """A fresh policy and a fresh score."""
         forward_key, score_key = jax.random.split(key)
+        if isinstance(self.regularizer, AbstractFeatureMatching):
+            return GAILState(self.forward.init(spec, key=forward_key), LinearScore(spec), ())
         score = ScoreNetwork(
             spec, self.hidden_sizes, activation=self.activation, key=score_key, make_network=self.make_network
         )
@@ -204,14 +227,7 @@ class GAIL(AbstractImitationLearner):
     ) -> tuple[GAILState, Metrics]:
         """The score's steps on rollout and demonstrations, then the forward learner's on the new reward."""
         score_key, forward_key = jax.random.split(key)
-        expert = demos.train
-        norm = RunningNorm(expert.obs.shape[-1]).add(expert.obs)
-        score = eqx.tree_at(lambda s: s.norm, state.score, norm)
-        # Departs from Ho & Ermon 2016: several minibatch steps of Adam at 1e-3 instead of one at 1e-2 on everything,
-        # and a penalty on the slope instead of a bonus on the discriminator's entropy, because rollouts here are a
-        # tenth of theirs and 200 expert steps are soon known by heart: without the penalty the score grows until
-        # its reward says nothing.
-        score, opt_state, metrics = self._fit_score(score, state.opt_state, batch, expert, score_key)
+        score, opt_state, metrics = self._improve_score(state, batch, demos, score_key)
         state = GAILState(state.forward, score, opt_state)
         reward = self.reward(state, batch)
         forward, forward_metrics = self.forward.update(state.forward, batch, reward, key=forward_key)
@@ -219,6 +235,23 @@ class GAIL(AbstractImitationLearner):
             metrics["score/heldout"] = jnp.mean(jax.vmap(score)(demos.heldout.obs, demos.heldout.action))
         metrics |= {"reward/mean": jnp.mean(reward), "reward/std": jnp.std(reward)}
         return GAILState(forward, score, opt_state), metrics | forward_metrics
+
+    def _improve_score(
+        self, state: GAILState, batch: Transition, demos: ExpertData, key: PRNGKeyArray
+    ) -> tuple[ScoreNetwork | LinearScore, optax.OptState, Metrics]:
+        """The score against this rollout: the best one where it is known, else a few gradient steps towards it."""
+        if isinstance(state.score, LinearScore):
+            assert isinstance(self.regularizer, AbstractFeatureMatching)
+            score, metrics = state.score.fitted(self.regularizer, batch, demos)
+            return score, state.opt_state, metrics
+        expert = demos.train
+        norm = RunningNorm(expert.obs.shape[-1]).add(expert.obs)
+        score = eqx.tree_at(lambda s: s.norm, state.score, norm)
+        # Departs from Ho & Ermon 2016: several minibatch steps of Adam at 1e-3 instead of one at 1e-2 on everything,
+        # and a penalty on the slope instead of a bonus on the discriminator's entropy, because rollouts here are a
+        # tenth of theirs and 200 expert steps are soon known by heart: without the penalty the score grows until
+        # its reward says nothing.
+        return self._fit_score(score, state.opt_state, batch, expert, key)
 
     def score_loss(
         self,

@@ -14,7 +14,9 @@ from menura.regularizers import (
     ChiSquared,
     ChiSquaredMixture,
     FAIRLLink,
+    FeatureExpectation,
     ForwardKL,
+    GameTheoretic,
     JensenShannon,
     ReverseKL,
     TotalVariation,
@@ -32,6 +34,8 @@ REGULARIZERS: dict[str, type[AbstractRegularizer]] = {
     "chi_squared_mixture": ChiSquaredMixture,
     "total_variation": TotalVariation,
     "wasserstein": Wasserstein,
+    "fem": FeatureExpectation,
+    "gtal": GameTheoretic,
     "airl_link": AIRLLink,
     "fairl_link": FAIRLLink,
 }
