@@ -268,7 +268,8 @@ class SAC(AbstractForwardLearner):
         ready = state.num_seen >= self.learning_starts
         learned, metrics = jax.lax.cond(ready, go, lambda learned: (learned, nothing), learned)
         metrics["replay/size"] = replay.size.astype(jnp.float32)
-        return SACState(*learned, replay, state.num_seen), metrics
+        policy, q, target_q, log_temperature, opt_state = learned
+        return SACState(policy, q, target_q, log_temperature, opt_state, replay, state.num_seen), metrics
 
     def _gradient_step(self, learned, rows: Transition, reward: Float[Array, " batch"], key: PRNGKeyArray):
         """Values, then policy, then temperature, then target copies."""
