@@ -6,6 +6,7 @@ import numpy as np
 
 from menura.core import AbstractForwardLearner, BoxActions, DiscreteActions, ExpertData, Spec, Transition
 from menura.forward.ppo import PPO
+from menura.forward.sac import SAC
 from menura.forward.trpo import TRPO
 from menura.imitation.adversarial import GAIL
 from menura.imitation.bc import BC
@@ -16,6 +17,7 @@ SMALL_TRPO = TRPO(num_steps=8, value_epochs=2, value_minibatches=4, hidden_sizes
 SMALL = {
     "ppo": SMALL_PPO,
     "trpo": SMALL_TRPO,
+    "sac": SAC(num_steps=8, num_updates=3, batch_size=8, replay_size=48, learning_starts=16, hidden_sizes=(8,)),
     "bc": BC(num_batches=4, batch_size=8, hidden_sizes=(8,)),
     "gail": GAIL(forward=SMALL_TRPO, reward_form="positive", num_score_steps=2, score_batch_size=16, hidden_sizes=(8,)),
 }

@@ -33,6 +33,7 @@ PUBLIC_NAMES = {
     "BC",
     "GAIL",
     "PPO",
+    "SAC",
     "TRPO",
     "AbstractNativeEnv",
     "Demonstrations",

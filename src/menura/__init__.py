@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from menura.environments.registry import make
     from menura.evaluation import Evaluation, evaluate
     from menura.forward.ppo import PPO
+    from menura.forward.sac import SAC
     from menura.forward.trpo import TRPO
     from menura.imitation.adversarial import GAIL
     from menura.imitation.bc import BC
@@ -28,6 +29,7 @@ _HOMES = {
     "BC": "imitation.bc",
     "GAIL": "imitation.adversarial",
     "PPO": "forward.ppo",
+    "SAC": "forward.sac",
     "TRPO": "forward.trpo",
     "AbstractNativeEnv": "environments.base",
     "Demonstrations": "demonstrations.episodes",
@@ -53,6 +55,7 @@ __all__ = [
     "BC",
     "GAIL",
     "PPO",
+    "SAC",
     "TRPO",
     "AbstractNativeEnv",
     "Demonstrations",

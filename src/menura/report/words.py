@@ -19,6 +19,7 @@ _METHODS = {
     "trained until its steps score like the expert's.",
     "trpo": "Reinforcement learning on the environment's own reward, by trust-region policy optimization.",
     "ppo": "Reinforcement learning on the environment's own reward, by proximal policy optimization.",
+    "sac": "Reinforcement learning on the environment's own reward, by soft actor-critic from replay.",
 }
 
 

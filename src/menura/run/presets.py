@@ -50,6 +50,13 @@ PRESETS: tuple[Preset, ...] = (
     Preset("ppo", None, "box", 1_000_000, 32),
     Preset("trpo", None, "discrete", 300_000, 16),
     Preset("trpo", None, "box", 1_000_000, 32),
+    Preset(
+        "sac", None, "discrete", 50_000, 4, {"replay_size": 50_000, "learning_starts": 1_000, "discrete_entropy": 0.3}
+    ),
+    Preset(
+        "sac", None, "Pendulum", 20_000, 4, {"replay_size": 20_000, "learning_starts": 1_000, "learning_rate": 1e-3}
+    ),
+    Preset("sac", None, "box", 150_000, 4),
     Preset("bc", None, "discrete", 2_000_000),
     Preset("bc", None, "box", 2_000_000),
     Preset("gail", "trpo", "discrete", 200_000, 32, {"gradient_norm": 0.0}),

@@ -5,6 +5,7 @@ from typing import Any
 
 from menura.core import AbstractForwardLearner, AbstractImitationLearner, AbstractLearner, RequestError
 from menura.forward.ppo import PPO
+from menura.forward.sac import SAC
 from menura.forward.trpo import TRPO
 from menura.imitation.adversarial import GAIL
 from menura.imitation.bc import BC
@@ -24,8 +25,10 @@ from menura.regularizers import (
 )
 
 FORWARD: dict[str, type[AbstractForwardLearner]] = {"ppo": PPO, "trpo": TRPO}
+OFF_POLICY: dict[str, type[AbstractForwardLearner]] = {"sac": SAC}
+"""Learn from the environment's reward only: inside an imitation learner their replay would hold stale rewards."""
 IMITATION: dict[str, type[AbstractImitationLearner]] = {"bc": BC, "gail": GAIL}
-ALGORITHMS: dict[str, type[AbstractLearner]] = {**FORWARD, **IMITATION}
+ALGORITHMS: dict[str, type[AbstractLearner]] = {**FORWARD, **OFF_POLICY, **IMITATION}
 REGULARIZERS: dict[str, type[AbstractRegularizer]] = {
     "jensen_shannon": JensenShannon,
     "reverse_kl": ReverseKL,

@@ -1,0 +1,53 @@
+"""Replay: a ring of transitions on the device, as a pytree."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from menura.core import DiscreteActions, Spec, Transition
+
+
+class Replay(eqx.Module):
+    """The newest ``capacity`` transitions; the oldest are written over first. Float32, every row ready to use."""
+
+    rows: Transition
+    """Flat, with a leading axis of ``capacity``."""
+    position: Int[Array, ""]
+    """Where the next row goes."""
+    size: Int[Array, ""]
+    """Rows that hold a transition."""
+
+    def __init__(self, spec: Spec, capacity: int):
+        """An empty ring."""
+        if isinstance(spec.actions, DiscreteActions):
+            action = jnp.zeros(capacity, jnp.int32)
+        else:
+            action = jnp.zeros((capacity, spec.actions.size))
+        obs, scalar, flag = jnp.zeros((capacity, spec.obs_size)), jnp.zeros(capacity), jnp.zeros(capacity, bool)
+        self.rows = Transition(obs, action, scalar, obs, flag, flag, scalar)
+        self.position = jnp.zeros((), jnp.int32)
+        self.size = jnp.zeros((), jnp.int32)
+
+    @property
+    def capacity(self) -> int:
+        """The most rows it holds."""
+        return self.rows.reward.shape[0]
+
+    def add(self, rows: Transition) -> "Replay":
+        """The ring with flat transitions more, in their order; of more than ``capacity``, the last ones."""
+        count = rows.reward.shape[0]
+        kept: Any = jax.tree.map(lambda x: x[-self.capacity :], rows)
+        skipped = max(0, count - self.capacity)
+        index = (self.position + skipped + jnp.arange(count - skipped)) % self.capacity
+        written = jax.tree.map(lambda ring, new: ring.at[index].set(jnp.asarray(new, ring.dtype)), self.rows, kept)
+        position = (self.position + count) % self.capacity
+        size = jnp.minimum(self.size + count, self.capacity)
+        return eqx.tree_at(lambda r: (r.rows, r.position, r.size), self, (written, position, size))
+
+    def sample(self, key: PRNGKeyArray, n: int) -> Transition:
+        """``n`` transitions with equal chances, with replacement; there must be one."""
+        index = jax.random.randint(key, (n,), 0, self.size)
+        return jax.tree.map(lambda x: x[index], self.rows)

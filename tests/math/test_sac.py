@@ -1,0 +1,112 @@
+"""Replay and soft actor-critic by hand: the ring's wrap, the target, the temperature, the squashed density."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from menura.core import RequestError
+from menura.forward.sac import (
+    SAC,
+    UNIFORM_LOG_STD,
+    TanhGaussian,
+    expected_soft_value,
+    soft_target,
+    soft_value,
+    temperature_loss,
+)
+from menura.replay import Replay
+from tests.learners import SMALL, SPECS, random_transitions
+
+
+def numbered(spec, first, count):
+    """Transitions whose reward is their number."""
+    rows = random_transitions(spec, (count,))
+    return rows.__class__(**{**vars(rows), "reward": jnp.arange(first, first + count, dtype=jnp.float32)})
+
+
+def test_a_full_ring_writes_over_its_oldest_rows():
+    ring = Replay(SPECS["box"], 5).add(numbered(SPECS["box"], 0, 3))
+    np.testing.assert_array_equal(ring.rows.reward, [0, 1, 2, 0, 0])
+    assert (int(ring.position), int(ring.size)) == (3, 3)
+    ring = ring.add(numbered(SPECS["box"], 3, 4))
+    np.testing.assert_array_equal(ring.rows.reward, [5, 6, 2, 3, 4])
+    assert (int(ring.position), int(ring.size)) == (2, 5)
+    ring = ring.add(numbered(SPECS["box"], 7, 6))
+    # Six rows into a ring of five: 8 … 12 are left, 12 just before the position.
+    np.testing.assert_array_equal(ring.rows.reward, [10, 11, 12, 8, 9])
+    assert int(ring.position) == 3
+
+
+def test_a_ring_that_is_not_full_gives_only_what_was_added():
+    ring = Replay(SPECS["discrete"], 100).add(numbered(SPECS["discrete"], 1, 3))
+    drawn = ring.sample(jax.random.key(0), 200)
+    assert set(np.asarray(drawn.reward).tolist()) == {1.0, 2.0, 3.0}
+    at = drawn.reward.astype(jnp.int32) - 1
+    np.testing.assert_array_equal(drawn.next_obs, ring.rows.next_obs[at])
+
+
+def test_target_and_values_by_hand():
+    value = soft_value(jnp.array([3.0, 2.0]), jnp.asarray(-1.5), temperature=0.2)
+    np.testing.assert_allclose(value, 2.0 + 0.3, rtol=1e-6)
+    for terminated, want in ((False, 1.0 + 0.9 * 2.3), (True, 1.0)):
+        got = soft_target(jnp.asarray(1.0), value, jnp.asarray(terminated), gamma=0.9)
+        np.testing.assert_allclose(got, want, rtol=1e-6)
+    q, p = jnp.array([[1.0, 5.0], [2.0, 3.0]]), np.array([0.25, 0.75])
+    want = 0.25 * 1 + 0.75 * 3 + 0.2 * -(p * np.log(p)).sum()
+    np.testing.assert_allclose(expected_soft_value(q, jnp.log(jnp.asarray(p)), temperature=0.2), want, rtol=1e-5)
+
+
+def test_temperature_falls_where_entropy_is_above_its_target():
+    loss, slope = jax.value_and_grad(temperature_loss)(jnp.log(0.5), jnp.asarray(2.0), target_entropy=-1.0)
+    np.testing.assert_allclose([loss, slope], [0.5 * 3.0, 0.5 * 3.0], rtol=1e-6)
+    assert float(jax.grad(temperature_loss)(jnp.log(0.5), jnp.asarray(-2.0), target_entropy=-1.0)) < 0
+
+
+def test_the_squashed_density_integrates_to_one_in_the_environments_units():
+    squashed = TanhGaussian(*(jnp.array([x]) for x in (0.3, -0.5, 2.5, 1.5)))
+    actions = jnp.linspace(1.0, 4.0, 20_003)[1:-1]
+    density = jnp.exp(jax.vmap(squashed.log_prob)(actions[:, None]))
+    np.testing.assert_allclose(jnp.sum(density) * (actions[1] - actions[0]), 1.0, rtol=1e-3)
+    action, log_prob = squashed.of_noise(jnp.array([0.7]))
+    np.testing.assert_allclose(log_prob, squashed.log_prob(action), rtol=1e-4)
+    np.testing.assert_allclose(action, 2.5 + 1.5 * np.tanh(0.3 + np.exp(-0.5) * 0.7), rtol=1e-6)
+
+
+def test_the_first_policy_is_nearly_uniform():
+    squashed = TanhGaussian(jnp.zeros(1), jnp.array([UNIFORM_LOG_STD]), jnp.zeros(1), jnp.ones(1))
+    actions = np.sort(
+        jax.vmap(lambda e: squashed.of_noise(e)[0])(jax.random.normal(jax.random.key(0), (20_000, 1)))[:, 0]
+    )
+    # Kolmogorov's distance from the uniform distribution on [-1, 1].
+    assert np.max(np.abs((actions + 1) / 2 - np.linspace(0, 1, 20_000))) < 0.04
+
+
+def test_nothing_is_learned_before_learning_starts_but_all_is_kept():
+    spec, learner = SPECS["box"], SMALL["sac"]
+    late = SAC(**{**vars(learner), "learning_starts": 33})
+    rollout = random_transitions(spec, (8, 4))
+    state = late.init(spec, key=jax.random.key(0))
+    first, _ = late.update(state, rollout, rollout.reward, key=jax.random.key(1))
+    np.testing.assert_array_equal(first.policy.network.weights[0], state.policy.network.weights[0])
+    assert int(first.replay.size) == 32
+    second, _ = late.update(first, rollout, rollout.reward, key=jax.random.key(1))
+    assert not np.array_equal(second.policy.network.weights[0], state.policy.network.weights[0])
+
+
+def test_the_reward_handed_over_is_applied_to_what_is_drawn():
+    spec, learner = SPECS["discrete"], SMALL["sac"]
+    rollout = random_transitions(spec, (8, 4))
+    state = learner.store(learner.init(spec, key=jax.random.key(0)), rollout)
+    kept, _ = learner.learn(state, lambda step: step.reward, key=jax.random.key(1))
+    by_rule, _ = learner.learn(state, lambda step: jnp.sum(step.obs), key=jax.random.key(1))
+    rewritten, _ = learner.update(
+        learner.init(spec, key=jax.random.key(0)), rollout, jnp.sum(rollout.obs, axis=-1), key=jax.random.key(1)
+    )
+    np.testing.assert_allclose(by_rule.q.networks[0].weights[0], rewritten.q.networks[0].weights[0], atol=1e-6)
+    assert not np.allclose(by_rule.q.networks[0].weights[0], kept.q.networks[0].weights[0], atol=1e-6)
+
+
+def test_a_replay_smaller_than_a_rollout_is_refused():
+    with pytest.raises(RequestError, match="replay_size"):
+        SMALL["sac"].steps_per_update(100)
