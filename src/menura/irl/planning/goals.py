@@ -222,8 +222,9 @@ class GoalPlanner:
             weight = self._weight(reward, potential)
             lu = self._factorize(weight) if np.isfinite(weight).all() else None
             step = self._columns()
-            for begin in range(0, len(members), step) if lu is not None else ():
-                assert lu is not None
+            for begin in range(0, len(members), step):
+                if lu is None:
+                    break
                 goals = members[begin : begin + step]
                 z, good = self._scaled_values(lu, goals, potential)
                 served[begin : begin + step] = good
