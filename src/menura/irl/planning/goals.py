@@ -33,8 +33,9 @@ SMALLEST, LARGEST = 1e-270, 1e270
 SHARED_TRIP = 600.0
 """Goals share a potential while the values of the way from one to the other and back add up to no less than −this."""
 
-THREADED_STATES = 20_000
-"""From so many states on, two groups are worked on at a time: sparse solves leave Python's lock alone."""
+THREADED_STATES = 2_000
+"""From so many states on, two groups, or two lots of one, are worked on at a time: sparse solves leave Python's lock
+alone."""
 
 
 class Lot(NamedTuple):
@@ -191,7 +192,7 @@ class GoalPlanner:
         grows = self._grows(reward, np.ones(len(reward), bool))
         if threads == 1 or len(waiting) == 1:
             for members, potential in waiting:
-                yield self._solve_group(reward, members, potential, use, grows)
+                yield self._solve_group(reward, members, potential, use, grows, threads)
             return
         with ThreadPoolExecutor(threads) as pool:
             tasks = [pool.submit(self._solve_group, reward, members, h, use, grows) for members, h in waiting]
@@ -208,31 +209,36 @@ class GoalPlanner:
         potential: np.ndarray | None,
         use: Callable[[Lot], Any],
         grows: bool,
+        threads: int = 1,
     ) -> _Solved:
         """Solve for goals with one factorization; what they need of another potential, or of their own, is left."""
         fresh, first = potential is None, int(members[0])
-        used, center, served = [], None, np.zeros(len(members), bool)
+        used: list[Any] = []
+        center, served = None, np.zeros(len(members), bool)
         if grows and not fresh:
             return _Solved([], [], members)
         if potential is None:
             if grows and self._grows(reward, self._toward(first)):
                 raise DivergenceError(self._blame(reward, first))
             potential = self._potential(reward, first)
-        if not grows:
-            weight = self._weight(reward, potential)
-            lu = self._factorize(weight) if np.isfinite(weight).all() else None
-            step = self._columns()
-            for begin in range(0, len(members), step):
-                if lu is None:
-                    break
-                goals = members[begin : begin + step]
-                z, good = self._scaled_values(lu, goals, potential)
-                served[begin : begin + step] = good
-                if good.any():
-                    lot = Lot(goals[good], lu, weight, potential, z if good.all() else z[:, good])
-                    self._remember(lot)
-                    used.append(use(lot))
-                    center = self._center(lot, reward) if center is None else center
+        lu, weight, step = None, self._weight(reward, potential), self._columns()
+        if not grows and np.isfinite(weight).all():
+            lu = self._factorize(weight)
+
+        def solve_lot(begin: int) -> tuple[Any, np.ndarray] | None:
+            goals = members[begin : begin + step]
+            z, good = self._scaled_values(lu, goals, potential)
+            served[begin : begin + step] = good
+            if not good.any():
+                return None
+            lot = Lot(goals[good], lu, weight, potential, z if good.all() else z[:, good])
+            self._remember(lot)
+            return use(lot), self._first_value(lot)
+
+        if lu is not None:
+            solved = _in_order(solve_lot, range(0, len(members), step), threads)
+            used = [found for found, _ in filter(None, solved)]
+            center = next((self._filled(first, reward) for _, first in filter(None, solved)), None)
         groups: list[tuple[np.ndarray, np.ndarray | None]] = [] if center is None else [(members[served], center)]
         if fresh and not served[0]:
             alone = self._alone(reward, first, potential)
@@ -248,11 +254,10 @@ class GoalPlanner:
         """Goals solved for at a time, which bounds the memory that they need together."""
         return int(np.clip(8_000_000 // max(self.choices.num_choices, 1), 8, 32))
 
-    def _center(self, lot: Lot, reward: np.ndarray) -> np.ndarray:
-        """The values of the first goal of a lot, as the potential of the next time."""
+    def _first_value(self, lot: Lot) -> np.ndarray:
+        """The values of the first goal of a lot: filled, they are the potential of the next time."""
         with np.errstate(divide="ignore"):
-            value = np.log(lot.z[:, 0]) + lot.potential - self._shift(lot.potential, int(lot.goals[0]))
-        return self._filled(value, reward)
+            return np.log(lot.z[:, 0]) + lot.potential - self._shift(lot.potential, int(lot.goals[0]))
 
     def _remember(self, lot: Lot) -> None:
         """Keep the value of each goal of a lot at all the other goals."""
@@ -391,10 +396,10 @@ class GoalPlanner:
         for column, goal in enumerate(lot.goals):
             y[self.goals[goal], column] = 0.0
         y, z = np.ascontiguousarray(y), np.ascontiguousarray(lot.z)
+        if features is None:
+            return value, lot.weight * np.einsum("ij,ij->i", y[c.state], z[c.outcome]), {}, 0.0
         through = lot.weight[:, None] * y[c.state]
         through *= z[c.outcome]
-        if features is None:
-            return value, through.sum(axis=1), {}, 0.0
         tangents, curvature = {}, np.zeros((features.shape[1],) * 2)
         for column, (goal, d_value) in enumerate(self._tangents(lot, z, features)):
             tangents[goal] = d_value[sources[goal].state]
@@ -441,6 +446,14 @@ class GoalPlanner:
                     d_value = np.where(own > 0, (scaled - own * scaled[ends[0]]) / own, 0.0)
                 d_value[ends] = 0.0
                 yield int(goal), d_value
+
+
+def _in_order(work: Callable[[Any], Any], items: Sequence[Any], threads: int) -> list[Any]:
+    """What ``work`` makes of every item, some at a time."""
+    if threads == 1 or len(items) == 1:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, items))
 
 
 def _num_cores() -> int:
