@@ -10,6 +10,7 @@ paths, needs no factorization of its own: where (I − M) x = e_goal, z = x / x_
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -225,7 +226,7 @@ class GoalPlanner:
         if not grows and np.isfinite(weight).all():
             lu = self._factorize(weight)
 
-        def solve_lot(begin: int) -> tuple[Any, np.ndarray] | None:
+        def solve_lot(lu: Factorization, begin: int) -> tuple[Any, np.ndarray] | None:
             goals = members[begin : begin + step]
             z, good = self._scaled_values(lu, goals, potential)
             served[begin : begin + step] = good
@@ -236,7 +237,7 @@ class GoalPlanner:
             return use(lot), self._first_value(lot)
 
         if lu is not None:
-            solved = _in_order(solve_lot, range(0, len(members), step), threads)
+            solved = _in_order(partial(solve_lot, lu), range(0, len(members), step), threads)
             used = [found for found, _ in filter(None, solved)]
             center = next((self._filled(first, reward) for _, first in filter(None, solved)), None)
         groups: list[tuple[np.ndarray, np.ndarray | None]] = [] if center is None else [(members[served], center)]
