@@ -13,6 +13,8 @@ from menura.core import RequestError
 from menura.environments.tabular import TabularMDP
 from menura.irl import Paths
 from menura.irl.estimate import load_estimate
+from menura.irl.link_size import with_link_size
+from menura.irl.predict import Demand, predict
 
 
 @pytest.fixture(autouse=True)
@@ -266,7 +268,14 @@ def test_a_link_size_is_a_feature_of_one_pair_or_of_each(menura, refused):
     call = ("maxent", "--mdp", "open.npz", "--demos", "two.npz", "--link-size", "fit", "--prior", "l2=0.1")
     said = json.loads(menura(*call, "--json", "--out", "two"))
     assert said["objective_gradient_norm"] < 1e-6
-    assert "fit one pair at a time" in refused("predict", "two")
+    assert "with --start and --goal" in refused("predict", "two")
+    assert "with --start and --goal" in refused("predict", "two", "--start", "0,1", "--goal", "3")
+    wide = with_link_size(TabularMDP.load("open.npz"), np.array([*said["link_size_reference"].values()]), 1, 3)
+    theta = np.array([*said["theta"].values()])
+    assert_allclose(
+        json.loads(menura("predict", "two", "--start", "1", "--goal", "3", "--json"))["flows"]["flow"],
+        predict(wide, theta, Demand.between([1], [3]), method="maxent").transition_flow,
+    )
     assert "goes with maximum likelihood" in refused(
         "mce", "--mdp", "mdp.npz", "--demos", "demos.npz", "--link-size", "fit", "--match", "features"
     )

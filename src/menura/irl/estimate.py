@@ -4,7 +4,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -62,6 +62,8 @@ class Estimate:
     """What to know before believing it, one sentence each."""
     reference: Float[np.ndarray, " others"] | None = None
     """The θ that the link size, the last feature, was computed with; ``None`` without such a feature."""
+    links: Literal["actions", "states"] = "actions"
+    """What its links are."""
 
     def to_json(self) -> dict[str, Any]:
         """As ``menura irl … --json`` prints it; ``None`` stands for what is not a number."""
@@ -87,6 +89,7 @@ class Estimate:
         out["warnings"] = list(self.warnings)
         if self.reference is not None:
             out["link_size_reference"] = dict(zip(self.names, map(_number, self.reference), strict=False))
+            out["link_size_links"] = self.links
         return out
 
     def save(self, folder: str | Path, mdp: TabularMDP, paths: Paths) -> None:
@@ -113,8 +116,13 @@ def _number(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def load_estimate(folder: str | Path) -> tuple[dict[str, Any], Float[np.ndarray, " features"], TabularMDP, Paths]:
-    """What :meth:`Estimate.save` wrote: the JSON, θ in full precision, the problem, and the demonstrations."""
+def load_estimate(
+    folder: str | Path, *, pair: tuple[int, int | None] | None = None
+) -> tuple[dict[str, Any], Float[np.ndarray, " features"], TabularMDP, Paths]:
+    """What :meth:`Estimate.save` wrote: the JSON, θ in full precision, the problem, and the demonstrations.
+
+    Where every origin and destination has a link size of its own, the problem is that of one ``pair`` of them.
+    """
     folder = Path(folder)
     try:
         said = json.loads((folder / ESTIMATE_FILE).read_text(encoding="utf-8"))
@@ -126,14 +134,30 @@ def load_estimate(folder: str | Path) -> tuple[dict[str, Any], Float[np.ndarray,
     theta = read_npz(folder / "estimate.npz").get("theta")
     mdp, paths = TabularMDP.load(folder / "mdp.npz"), Paths.load(folder / "demos.npz")
     if isinstance(said, dict) and "link_size_reference" in said and said.get("theta", {}).keys() > {*mdp.feature_names}:
-        raise RequestError(
-            f"The estimate in {folder} has a link size for every origin and destination, which no single problem "
-            "holds; fit one pair at a time to go on with it."
-        )
+        mdp = _with_link_size(folder, said, mdp, pair)
     fault = _fault(said, theta, mdp)
     if fault or theta is None:
         raise RequestError(f"The estimate in {folder} is damaged: {fault}; fit it again.")
     return said, theta, mdp, paths
+
+
+def _with_link_size(
+    folder: Path, said: dict[str, Any], mdp: TabularMDP, pair: tuple[int, int | None] | None
+) -> TabularMDP:
+    """The problem with the link size of one origin and destination."""
+    from menura.irl.link_size import with_link_size
+
+    if pair is None:
+        raise RequestError(
+            f"The estimate in {folder} has a link size for every origin and destination, which no single problem "
+            "holds: predict for one pair of them, with --start and --goal."
+        )
+    reference, links = said["link_size_reference"], said.get("link_size_links")
+    if not isinstance(reference, dict) or [*reference] != [*mdp.feature_names] or links not in ("actions", "states"):
+        raise RequestError(
+            f"The estimate in {folder} is damaged: its link size does not fit its problem; fit it again."
+        )
+    return with_link_size(mdp, np.array([*reference.values()], float), *pair, links=links, method=said["method"])
 
 
 def _fault(said: Any, theta: np.ndarray | None, mdp: TabularMDP) -> str | None:

@@ -143,7 +143,7 @@ def fit_link_size(
             found = evaluate_at(wide, demos, at, method=method, prior=prior)
         else:
             found = fit(wide, demos, method=method, prior=prior, start=start)
-        return replace(found, reference=reference), wide
+        return replace(found, reference=reference, links=links), wide
     return _fit_pooled(mdp, demos, reference, groups, at, start, links, method, prior or Prior()), mdp
 
 
@@ -188,7 +188,7 @@ def _fit_pooled(mdp, demos, reference, groups, at, start, links, method, prior: 
         covariance, here.value, float(np.linalg.norm(here.gradient)), float(np.linalg.norm(uphill)), expert, learner,
         abs(float(theta @ (learner - expert))), mdp.num_states, mdp.num_transitions, demos.num_paths,
         len(demos.states), search.iterations, search.evaluations, search.converged, time.perf_counter() - began, once,
-        warnings=warnings, reference=reference,
+        warnings=warnings, reference=reference, links=links,
     )  # fmt: skip
 
 

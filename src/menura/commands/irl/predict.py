@@ -73,7 +73,7 @@ def _predict(arguments: PredictArguments) -> None:
     from menura.irl import predict as irl
     from menura.irl.estimate import load_estimate
 
-    said, theta, mdp, paths = load_estimate(arguments.estimate)
+    said, theta, mdp, paths = load_estimate(arguments.estimate, pair=_pair(arguments))
     method = said["method"]
     warnings = []
     if said.get("forward_pass") == "printed":
@@ -128,6 +128,14 @@ def _predict(arguments: PredictArguments) -> None:
     if routes is not None:
         summary["routes"].update(_route_lists(routes))
     print_json(summary)
+
+
+def _pair(arguments: PredictArguments) -> tuple[int, int | None] | None:
+    """The one origin and destination that was asked for, if it is one."""
+    starts, goals = parse_states(arguments.start, "--start"), parse_states(arguments.goal, "--goal")
+    if starts is None or len(starts) != 1 or (goals is not None and len(goals) != 1):
+        return None
+    return starts[0], None if goals is None else goals[0]
 
 
 def _demand(arguments: PredictArguments, mdp: Any, paths: Any) -> Any:
