@@ -1,11 +1,13 @@
 """Sparse linear systems of policies: I − γ P_π, and its transpose."""
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float, Int
 from scipy.sparse.linalg import LinearOperator, MatrixRankWarning, bicgstab, gmres, splu
+from threadpoolctl import ThreadpoolController
 
 from menura.irl.choices import Choices
 
@@ -18,7 +20,18 @@ MANY_COLUMNS, MANY_STATES = 8, 20_000
 _LINEAR_OPERATOR: Any = LinearOperator  # its arguments are those of __new__, which type checkers overlook
 
 COLUMNS = 8
-"""Right-hand sides solved at a time: SuperLU hands wider blocks to a threaded BLAS that is slower on sparse factors."""
+"""Right-hand sides solved at a time; wider blocks are no faster."""
+
+
+def single_threaded_blas() -> Any:
+    """A context in which BLAS starts no threads of its own: on the small blocks of sparse factors they cost more than
+    they give, and they fight with ours."""
+    return _controller().limit(limits=1, user_api="blas")
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 class Factorization(NamedTuple):

@@ -18,7 +18,7 @@ import scipy.sparse as sp
 from jaxtyping import Bool, Float, Int
 
 from menura.irl.choices import Choices
-from menura.irl.linear import Factorization, factorize, solve_columns
+from menura.irl.linear import Factorization, factorize, single_threaded_blas, solve_columns
 from menura.irl.planning.graphs import (
     backward_graph,
     best_path_values,
@@ -191,17 +191,18 @@ class GoalPlanner:
         if not np.isfinite(reward).all() or np.max(np.abs(reward), initial=0.0) > 1e9:
             raise DivergenceError("The rewards are not finite, or beyond 1e9; scale the features.")
         grows = self._grows(reward, np.ones(len(reward), bool))
-        if threads == 1 or len(waiting) == 1:
-            for members, potential in waiting:
-                yield self._solve_group(reward, members, potential, use, grows, threads)
-            return
-        with ThreadPoolExecutor(threads) as pool:
-            tasks = [pool.submit(self._solve_group, reward, members, h, use, grows) for members, h in waiting]
-            try:
-                for task in tasks:
-                    yield task.result()
-            finally:
-                pool.shutdown(cancel_futures=True)
+        with single_threaded_blas():
+            if threads == 1 or len(waiting) == 1:
+                for members, potential in waiting:
+                    yield self._solve_group(reward, members, potential, use, grows, threads)
+                return
+            with ThreadPoolExecutor(threads) as pool:
+                tasks = [pool.submit(self._solve_group, reward, members, h, use, grows) for members, h in waiting]
+                try:
+                    for task in tasks:
+                        yield task.result()
+                finally:
+                    pool.shutdown(cancel_futures=True)
 
     def _solve_group(
         self,
