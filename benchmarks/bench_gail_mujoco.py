@@ -37,10 +37,11 @@ def main() -> None:
 
         def describe(results):
             shares = [100 * r["mean_return"] / r["expert_return"] for r in results]
+            # Where no time was asked, rows may be measured beside other work.
+            seconds = "" if max_seconds is None else f"{spread([r['process_seconds'] for r in results])} s, "
             return (
                 f"return {spread([r['mean_return'] for r in results])} ({spread(shares, 1)}% of "
-                f"{results[0]['expert_return']:.0f}), {spread([r['process_seconds'] for r in results])} s, "
-                f"{results[0]['env_steps'] / 1e6:.2f} M steps"
+                f"{results[0]['expert_return']:.0f}), {seconds}{results[0]['env_steps'] / 1e6:.2f} M steps"
             )
 
         measure_seeds(
