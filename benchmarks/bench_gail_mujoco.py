@@ -100,6 +100,16 @@ def main() -> None:
             extra=["--total-steps", 3_000_000],
         )
 
+    for env, most in (("HalfCheetah-v5", 800_000), ("Hopper-v5", 1_000_000)):
+        row(
+            f"{env}, 4 episodes, --observations-only",
+            env,
+            "≥ 95% without an action of the expert",
+            seeds=range(3),
+            extra=["--observations-only"],
+            max_steps=most,
+        )
+
     for name in REGULARIZERS:
         if name == "jensen_shannon":  # the first row
             continue

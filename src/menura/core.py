@@ -1,6 +1,7 @@
 """What every part of the library shares: the shape of data, of a problem, and of a learner."""
 
 import abc
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -20,6 +21,9 @@ else:
 
 Metrics: TypeAlias = dict[str, Array]
 """Scalars by name, ``area/name``: what one update has to say of itself."""
+
+Penalty: TypeAlias = Callable[[Any], Array]
+"""A policy's to a scalar: what else an update of the policy lowers."""
 
 
 class RequestError(ValueError):
@@ -143,9 +147,18 @@ class AbstractForwardLearner(eqx.Module):
 
     @abc.abstractmethod
     def update(
-        self, state: Any, batch: Transition, reward: Float[Array, "time env"], *, key: PRNGKeyArray
+        self,
+        state: Any,
+        batch: Transition,
+        reward: Float[Array, "time env"],
+        *,
+        key: PRNGKeyArray,
+        penalty: Penalty | None = None,
     ) -> tuple[Any, Metrics]:
-        """One improvement on a rollout ``[time, env]`` whose reward is ``reward``. Pure."""
+        """One improvement on a rollout ``[time, env]`` whose reward is ``reward``. Pure.
+
+        ``penalty`` is subtracted from the objective of the policy's step; a learner whose step cannot hold it refuses.
+        """
 
 
 class AbstractImitationLearner(eqx.Module):

@@ -78,6 +78,7 @@ def test_show_says_when_transitions_are_lost_or_rewards_unknown(capsys, tmp_path
     demos("show", tmp_path / "a.npz")
     out = capsys.readouterr().out
     assert "not known: there are no rewards" in out
+    assert "1 transitions; 1 last step of episodes left out" in out
     assert "actions        none" in out
     demos("show", tmp_path / "a.npz", "--json")
     shown = printed_json(capsys)

@@ -270,7 +270,7 @@ def _page(demos: "Demonstrations") -> str:
     if demos.episodes[0].rewards is None:
         rows[1] = ("return", "not known: there are no rewards")
     if s["dropped"]:
-        rows[6] = ("to learn from", f"{s['transitions']:,} transitions; {_without_successor(s['dropped'])}")
+        rows[6] = ("to learn from", f"{s['transitions']:,} transitions; {_without_successor(s['dropped'], demos)}")
     lines = [f"{demos.source} ({s['format']}): {_counts(demos)}"]
     lines += [f"  {name:14} {value}" for name, value in rows]
     lines += [f"  {'note' if i == 0 else '':14} {note}" for i, note in enumerate(demos.notes)]
@@ -282,9 +282,11 @@ def _counts(demos: "Demonstrations") -> str:
     return f"{episodes:,} episode{'' if episodes == 1 else 's'}, {steps:,} step{'' if steps == 1 else 's'}"
 
 
-def _without_successor(count: int) -> str:
+def _without_successor(count: int, demos: "Demonstrations") -> str:
     steps = "last step" if count == 1 else "last steps"
-    return f"{count:,} {steps} of truncated episodes left out, because what followed was not recorded"
+    # Without actions a step says nothing where its successor is not known, however the episode ended.
+    episodes = "truncated episodes" if demos.has_actions else "episodes"
+    return f"{count:,} {steps} of {episodes} left out, because what followed was not recorded"
 
 
 def _shape_in_words(field: dict[str, Any]) -> str:

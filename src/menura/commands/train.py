@@ -17,11 +17,11 @@ from menura.demonstrations.readers import load
 from menura.environments.registry import make, native_ids
 from menura.imitation.adversarial import OF_THE_NETWORK
 from menura.regularizers import AbstractFeatureMatching
-from menura.run.artifacts import read_json
+from menura.run.artifacts import load_policy, read_json
 from menura.run.folder import LOGGERS
 from menura.run.launch import Request, launch, prepare, resume, spec_of_demos
-from menura.run.presets import Preset, find_preset, forward_of, learner_of, named_preset
-from menura.run.registry import ALGORITHMS, FORWARD, REGULARIZERS, named
+from menura.run.presets import Preset, find_preset, forward_of, learner_of, named_preset, warm_fields
+from menura.run.registry import ALGORITHMS, FORWARD, REGULARIZERS, named, replaced
 
 USAGE = f"""usage: menura train ALGORITHM [ENV | DATASET] [options]
        menura train --resume RUN
@@ -33,6 +33,7 @@ options that decide what the others are:
   --forward NAME          the forward learner inside gail: {", ".join(FORWARD)}
   --regularizer NAME      the cost regulariser of gail: {", ".join(REGULARIZERS)}
   --preset NAME           begin with these settings (`menura list presets`) instead of the environment's own
+  --warm-start RUN        begin with the policy of an earlier run, and with settings that keep it
   --backend NAME          auto, jax, envpool or gymnasium: what simulates
   --env-kwargs K=V ...    settings of the environment
 
@@ -82,6 +83,8 @@ class Choices:
     env_kwargs: dict[str, Any]
     preset: Preset
     regularizer: str | None
+    warm_start: Path | None
+    """The run whose policy is begun with."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -170,6 +173,7 @@ def _choose(arguments: list[str]) -> tuple[Choices, list[str]]:
     preset_name, rest = take_option(rest, "--preset")
     asked_forward, rest = take_option(rest, "--forward")
     regularizer, rest = take_option(rest, "--regularizer")
+    warm_start, rest = take_option(rest, "--warm-start")
     backend, rest = take_option(rest, "--backend")
     pairs, rest = take_options(rest, "--env-kwargs")
     forward = forward_of(algorithm, asked_forward)
@@ -189,7 +193,7 @@ def _choose(arguments: list[str]) -> tuple[Choices, list[str]]:
         dataset = dataset or _path(take_option(rest, "--demos")[0])
         preset = find_preset(algorithm, forward, env, _shapes(env, backend, kwargs, dataset))
     dataset = dataset if env is None else None
-    return Choices(algorithm, env, dataset, backend, kwargs, preset, regularizer), rest
+    return Choices(algorithm, env, dataset, backend, kwargs, preset, regularizer, _path(warm_start)), rest
 
 
 def _path(text: str | None) -> Path | None:
@@ -207,7 +211,9 @@ def _shapes(env: str | None, backend: str, env_kwargs: dict[str, Any], dataset: 
 def _parse(choices: Choices, arguments: list[str]) -> tuple[TrainOptions, Any]:
     """Run options and learner from one flat set of options, with the preset's values as defaults."""
     preset = choices.preset
-    learner = learner_of(preset, regularizer=choices.regularizer)
+    learner: Any = learner_of(preset, regularizer=choices.regularizer)
+    if choices.warm_start is not None:
+        learner = replaced(learner, warm_fields(preset, load_policy(choices.warm_start)[0]))
     options = TrainOptions(preset.total_steps, preset.num_envs, demos=choices.dataset)
     flat = dataclasses.make_dataclass(
         "Options",
@@ -253,6 +259,7 @@ def _request(choices: Choices, options: TrainOptions, learner: Any) -> Request:
         env_kwargs=choices.env_kwargs,
         eval_every=eval_every,
         preset=choices.preset.name,
+        warm_start=choices.warm_start,
         **{name: getattr(options, name) for name in same},
     )
 
@@ -264,7 +271,9 @@ def _evaluations(choices: Choices, learner: Any) -> int:
 
 
 def _refuse_unused(choices: Choices, learner: Any) -> None:
-    """Refuse options of a network where the regularizer takes none."""
+    """Refuse options of a network where the regularizer takes none, and a weight of cloning where that has no part."""
+    if getattr(learner, "bc_updates", None) == 0 and learner.bc_coef != type(learner)().bc_coef:
+        raise RequestError("--bc-coef weighs cloning, which has no part with --bc-updates 0: leave out one of them.")
     if not isinstance(getattr(learner, "regularizer", None), AbstractFeatureMatching):
         return
     default = learner_of(choices.preset, regularizer=choices.regularizer)

@@ -44,8 +44,10 @@ class Episode:
     @property
     def num_transitions(self) -> int:
         """Steps with a known successor, or with none that matters: a truncated episode without its
-        final observation loses the last one."""
-        return self.num_steps if self.has_final_obs or self.terminated else self.num_steps - 1
+        final observation loses the last one, and without actions, where the successor is all there is to learn
+        from, so does a terminated one."""
+        last_counts = self.has_final_obs or (self.terminated and self.actions is not None)
+        return self.num_steps if last_counts else self.num_steps - 1
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -169,22 +171,51 @@ class Demonstrations:
             )
         return self._split_steps(fraction, rng)
 
-    def flatten(self, spec: Spec) -> Transition:
+    def without_actions(self) -> "Demonstrations":
+        """The same observations with the actions forgotten: what imitation from observations only is given."""
+        return replace(self, episodes=tuple(replace(episode, actions=None) for episode in self.episodes))
+
+    @property
+    def has_actions(self) -> bool:
+        """Whether every episode says what was done in it."""
+        return all(episode.actions is not None for episode in self.episodes)
+
+    def require_actions(self) -> None:
+        """Refuse demonstrations of observations only."""
+        if not self.has_actions:
+            raise RequestError(
+                f"{self._name} holds no actions, so an expert's choices cannot be learned from it: "
+                "learn from its observations with menura train gail ENV --observations-only."
+            )
+
+    def flatten(self, spec: Spec, *, with_actions: bool = True) -> Transition:
         """The kept steps of all episodes, one after another, as float32 rows of the environment's own sizes.
 
         Integer observations become one-hot where ``spec`` expects that. Unknown rewards are 0, and so is
         ``log_prob``. ``terminated`` and ``truncated`` are True only at the last step of an episode. A
         truncated episode without its final observation loses its last step; a terminated one keeps it,
         with the last observation in the successor's place, because nothing after it is worth anything.
+
+        ``with_actions=False`` forgets the actions (:meth:`without_actions`). In their place is nan, or −1 where they
+        are discrete, so that whoever looked at one would be found out.
         """
+        if not with_actions:
+            return self.without_actions()._flattened(spec)
+        self.require_actions()
+        return self._flattened(spec)
+
+    def _flattened(self, spec: Spec) -> Transition:
         parts = [self._flatten_episode(i, spec) for i in range(len(self))] or [_no_rows(spec)]
         return Transition(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
-    def expert_data(self, spec: Spec, heldout_fraction: float = 0.0, seed: int = 0) -> ExpertData:
+    def expert_data(
+        self, spec: Spec, heldout_fraction: float = 0.0, seed: int = 0, *, with_actions: bool = True
+    ) -> ExpertData:
         """What an imitation learner is handed: checked, split and flattened."""
-        self.check(spec)
-        train, heldout = self.split(heldout_fraction, seed)
-        return ExpertData(train.flatten(spec), heldout.flatten(spec))
+        demos = self if with_actions else self.without_actions()
+        demos.check(spec)
+        train, heldout = demos.split(heldout_fraction, seed)
+        return ExpertData(*(part.flatten(spec, with_actions=with_actions) for part in (train, heldout)))
 
     def shuffle_actions(self, seed: int = 0) -> "Demonstrations":
         """A control from which nothing can be learned: the same states, with the kept actions dealt out at random."""
@@ -222,9 +253,9 @@ class Demonstrations:
         return kept[kept < self.episodes[i].num_transitions]
 
     def _actions(self, i: int) -> np.ndarray:
+        self.require_actions()
         actions = self.episodes[i].actions
-        if actions is None:
-            raise RequestError(f"{self._name} holds no actions, so an expert's choices cannot be learned from it.")
+        assert actions is not None
         return actions
 
     def _check_episode(self, episode: Episode, spec: Spec | None, where: str) -> None:
@@ -278,7 +309,7 @@ class Demonstrations:
         is_last = rows == episode.num_steps - 1
         return (
             _encode_obs(episode.obs[rows], spec),
-            _encode_actions(self._actions(i)[rows], spec),
+            _no_actions(len(rows), spec) if episode.actions is None else _encode_actions(episode.actions[rows], spec),
             np.zeros(len(rows), np.float32) if episode.rewards is None else episode.rewards[rows].astype(np.float32),
             _encode_obs(episode.obs[np.minimum(rows + 1, len(episode.obs) - 1)], spec),
             is_last & episode.terminated,
@@ -299,6 +330,13 @@ def _encode_actions(actions: np.ndarray, spec: Spec) -> np.ndarray:
             return actions.reshape(len(actions)).astype(np.int32)
         case BoxActions(low=low):
             return actions.reshape(len(actions), len(low)).astype(np.float32)
+
+
+def _no_actions(count: int, spec: Spec) -> np.ndarray:
+    """What stands where no actions are known."""
+    if isinstance(spec.actions, DiscreteActions):
+        return np.full(count, -1, np.int32)
+    return np.full((count, spec.actions.size), np.nan, np.float32)
 
 
 def _no_rows(spec: Spec) -> tuple[np.ndarray, ...]:

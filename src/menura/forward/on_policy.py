@@ -5,7 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from menura.core import Hyper, Transition, flatten_time
 from menura.networks import Policy, ValueFunction
@@ -59,6 +59,20 @@ def with_returns(value_function: ValueFunction, returns: Float[Array, "time env"
 def with_observations(module: Any, batch: Transition) -> Any:
     """A policy or value function whose observation statistics have seen the rollout too."""
     return eqx.tree_at(lambda m: m.norm, module, module.norm.add(flatten_time(batch.obs)))
+
+
+def moved(moves: Bool[Array, ""], old: Any, new: Any) -> Any:
+    """``new`` where ``moves``, else ``old``: arrays of one structure."""
+    return jax.tree.map(lambda before, after: jnp.where(moves, after, before), old, new)
+
+
+def critic_is_ready(value_function: ValueFunction, batch: Transition, *, critic_updates: int) -> Bool[Array, ""]:
+    """Whether the value function was fitted to so many rollouts before this one, by the observations it has counted.
+
+    Until then the policy is held: a fresh value function says nothing of an old policy's actions.
+    """
+    # Half a rollout less, because the count is a float.
+    return value_function.norm.count >= (critic_updates - 0.5) * batch.log_prob.size
 
 
 def averaged(average: Any, newest: Any, *, decay: Hyper) -> Any:

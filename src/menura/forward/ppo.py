@@ -9,8 +9,17 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from menura.core import AbstractForwardLearner, Hyper, Metrics, RequestError, Spec, Transition, flatten_time
-from menura.forward.on_policy import advantages, averaged, standardize, trainable, with_observations, with_returns
+from menura.core import AbstractForwardLearner, Hyper, Metrics, Penalty, RequestError, Spec, Transition, flatten_time
+from menura.forward.on_policy import (
+    advantages,
+    averaged,
+    critic_is_ready,
+    moved,
+    standardize,
+    trainable,
+    with_observations,
+    with_returns,
+)
 from menura.networks import Activation, Policy, ValueFunction, adam, make_policy
 
 
@@ -78,7 +87,9 @@ class PPO(AbstractForwardLearner):
     activation: Activation = "tanh"
     """Non-linearity of both networks."""
     initial_log_std: float = 0.0
-    """Log standard deviation of a fresh Gaussian policy, where actions span [-1, 1]."""
+    """Log standard deviation of the Gaussian policy at first, where actions span [-1, 1]."""
+    critic_updates: int = 0
+    """First updates in which only the value function learns: for a policy that begins well, as with --warm-start."""
     make_policy: Callable[..., Any] = eqx.field(default=make_policy, static=True)
     """From Python only: builds the policy, called as ``menura.networks.make_policy`` is."""
     optimizer: Callable[[Hyper], optax.GradientTransformation] = eqx.field(default=adam, static=True)
@@ -140,7 +151,13 @@ class PPO(AbstractForwardLearner):
         }
 
     def update(
-        self, state: PPOState, batch: Transition, reward: Float[Array, "time env"], *, key: PRNGKeyArray
+        self,
+        state: PPOState,
+        batch: Transition,
+        reward: Float[Array, "time env"],
+        *,
+        key: PRNGKeyArray,
+        penalty: Penalty | None = None,
     ) -> tuple[PPOState, Metrics]:
         """``num_epochs`` passes over a rollout ``[time, env]``."""
         advantage, returns = advantages(state.value, batch, reward, gamma=self.gamma, gae_lambda=self.gae_lambda)
@@ -152,7 +169,8 @@ class PPO(AbstractForwardLearner):
 
         def loss_of(weights: Any, minibatch: Minibatch) -> tuple[Float[Array, ""], Metrics]:
             policy, value = eqx.combine(weights, fixed)
-            return self.loss(policy, value, minibatch)
+            loss, metrics = self.loss(policy, value, minibatch)
+            return (loss if penalty is None else loss + penalty(policy)), metrics
 
         def one_epoch(carry, epoch_key):
             order = jax.random.permutation(epoch_key, size).reshape(self.num_minibatches, -1)
@@ -173,5 +191,10 @@ class PPO(AbstractForwardLearner):
         metrics = {name: jnp.mean(values[-1]) for name, values in metrics.items()}
         metrics["value/explained_variance"] = 1 - jnp.var(advantage) / (jnp.var(returns) + 1e-8)
         policy = with_observations(policy, batch)
+        if self.critic_updates:
+            # Adam's memory of the policy's gradients is kept: it is that of the policy which goes on.
+            moves = critic_is_ready(state.value, batch, critic_updates=self.critic_updates)
+            policy = moved(moves, state.policy, policy)
+            metrics["policy/kl"] = jnp.where(moves, metrics["policy/kl"], 0.0)
         average = averaged(state.average, policy, decay=self.policy_averaging)
         return PPOState(policy, with_observations(value, batch), opt_state, average), metrics

@@ -16,11 +16,13 @@ from menura.core import (
     DiscreteActions,
     Hyper,
     Metrics,
+    Penalty,
     RequestError,
     Spec,
     Transition,
     flatten_time,
 )
+from menura.forward.on_policy import moved
 from menura.networks import MLP, Activation, Categorical
 from menura.replay import Replay
 
@@ -54,6 +56,16 @@ def temperature_loss(
 ) -> Float[Array, ""]:
     """J(α) = α (entropy − target), by α's logarithm (Haarnoja et al. 2019, eq. 18)."""
     return jnp.exp(log_temperature) * (entropy - target_entropy)
+
+
+LINEAR_UNTIL = 0.95
+"""Up to here :func:`before_squashing` is exact."""
+
+
+def before_squashing(mean: Float[Array, " action"]) -> Float[Array, " action"]:
+    """What tanh turns into ``mean``; past ±0.95, where that runs away, it goes on along its tangent."""
+    inside = jnp.clip(mean, -LINEAR_UNTIL, LINEAR_UNTIL)
+    return jnp.arctanh(inside) + (mean - inside) / (1 - LINEAR_UNTIL**2)
 
 
 class TanhGaussian(eqx.Module):
@@ -97,10 +109,13 @@ class SquashedPolicy(AbstractPolicy):
     network: MLP
     center: Float[Array, " action"]
     half_width: Float[Array, " action"]
+    linear_mean: bool = eqx.field(static=True, default=False)
+    """Whether the network's mean is that of the action, and not of what is squashed."""
 
     def distribution(self, obs):
         """The distribution over actions for one observation."""
         mean, log_std = jnp.split(self.network(obs), 2)
+        mean = before_squashing(mean) if self.linear_mean else mean
         log_std = jnp.clip(log_std + UNIFORM_LOG_STD, -20.0, 2.0)
         center, half_width = jax.lax.stop_gradient((self.center, self.half_width))
         return TanhGaussian(mean, log_std, center, half_width)
@@ -193,6 +208,10 @@ class SAC(AbstractForwardLearner):
     """Widths of the hidden layers of policy and values."""
     activation: Activation = "relu"
     """Non-linearity of both."""
+    linear_mean: bool = False
+    """The policy's network gives the mean action itself, not what is squashed into it, as one cloned by bc does."""
+    critic_steps: int = 0
+    """Environment steps after learning_starts in which only the values learn: for a policy that begins well."""
 
     def steps_per_update(self, num_envs: int) -> int:
         """Environment steps in one update; refuses a replay that does not hold as many."""
@@ -216,7 +235,9 @@ class SAC(AbstractForwardLearner):
             policy = LogitPolicy(network)
         else:
             box = spec.actions
-            policy = SquashedPolicy(network, jnp.asarray(box.center), jnp.asarray(box.half_width))
+            policy = SquashedPolicy(
+                network, jnp.asarray(box.center), jnp.asarray(box.half_width), linear_mean=self.linear_mean
+            )
         q = TwinQ(spec, self.hidden_sizes, activation=self.activation, key=q_key)
         log_temperature = jnp.log(jnp.asarray(self.initial_temperature, jnp.float32))
         weights: Any = (network, q.networks, log_temperature)
@@ -233,9 +254,17 @@ class SAC(AbstractForwardLearner):
         return state.policy
 
     def update(
-        self, state: SACState, batch: Transition, reward: Float[Array, "time env"], *, key: PRNGKeyArray
+        self,
+        state: SACState,
+        batch: Transition,
+        reward: Float[Array, "time env"],
+        *,
+        key: PRNGKeyArray,
+        penalty: Penalty | None = None,
     ) -> tuple[SACState, Metrics]:
         """The rollout into the replay with this reward, then ``num_updates`` gradient steps."""
+        if penalty is not None:
+            raise RequestError("SAC's policy step holds no penalty: use trpo or ppo, or set bc_updates to 0.")
         state = self.store(state, eqx.tree_at(lambda t: t.reward, batch, reward))
         return self.learn(state, lambda step: step.reward, key=key)
 
@@ -253,11 +282,13 @@ class SAC(AbstractForwardLearner):
         ``reward_of`` is applied to every transition when it is drawn, so that a reward that changes is never stale.
         """
         replay = state.replay
+        moves = state.num_seen >= self.learning_starts + self.critic_steps
 
         def one_step(learned, step_key):
             sample_key, noise_key = jax.random.split(step_key)
             rows = replay.sample(sample_key, self.batch_size)
-            return self._gradient_step(learned, rows, jax.vmap(reward_of)(rows), noise_key)
+            new, metrics = self._gradient_step(learned, rows, jax.vmap(reward_of)(rows), noise_key)
+            return (self._held(moves, learned, new) if self.critic_steps else new), metrics
 
         def go(learned):
             learned, metrics = jax.lax.scan(one_step, learned, jax.random.split(key, self.num_updates))
@@ -270,6 +301,14 @@ class SAC(AbstractForwardLearner):
         metrics["replay/size"] = replay.size.astype(jnp.float32)
         policy, q, target_q, log_temperature, opt_state = learned
         return SACState(policy, q, target_q, log_temperature, opt_state, replay, state.num_seen), metrics
+
+    def _held(self, moves: Bool[Array, ""], old: Any, new: Any) -> Any:
+        """A gradient step that leaves policy and temperature as they were, unless it ``moves`` them."""
+        policy, q, target_q, log_temperature, (policy_opt, q_opt, temperature_opt) = new
+        policy, log_temperature, policy_opt, temperature_opt = moved(
+            moves, (old[0], old[3], old[4][0], old[4][2]), (policy, log_temperature, policy_opt, temperature_opt)
+        )
+        return policy, q, target_q, log_temperature, (policy_opt, q_opt, temperature_opt)
 
     def _gradient_step(self, learned, rows: Transition, reward: Float[Array, " batch"], key: PRNGKeyArray):
         """Values, then policy, then temperature, then target copies."""

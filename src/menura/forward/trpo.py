@@ -11,11 +11,13 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from menura.core import AbstractForwardLearner, Hyper, Metrics, RequestError, Spec, Transition, flatten_time
+from menura.core import AbstractForwardLearner, Hyper, Metrics, Penalty, RequestError, Spec, Transition, flatten_time
 from menura.forward.on_policy import (
     advantages,
     averaged,
+    critic_is_ready,
     log_probs_of,
+    moved,
     standardize,
     trainable,
     with_observations,
@@ -95,6 +97,10 @@ def line_search(
     }
 
 
+OF_A_STEP = ("policy/kl", "policy/improvement", "policy/accepted")
+"""Metrics that are 0 where the policy is held."""
+
+
 class TRPOState(eqx.Module):
     """What TRPO learns; Adam's state belongs to the value function."""
 
@@ -139,7 +145,9 @@ class TRPO(AbstractForwardLearner):
     activation: Activation = "tanh"
     """Non-linearity of both networks."""
     initial_log_std: float = 0.0
-    """Log standard deviation of a fresh Gaussian policy, where actions span [-1, 1]."""
+    """Log standard deviation of the Gaussian policy at first, where actions span [-1, 1]."""
+    critic_updates: int = 0
+    """First updates in which only the value function learns: for a policy that begins well, as with --warm-start."""
     make_policy: Callable[..., Any] = eqx.field(default=make_policy, static=True)
     """From Python only: builds the policy, called as ``menura.networks.make_policy`` is."""
     optimizer: Callable[[Hyper], optax.GradientTransformation] = eqx.field(default=adam, static=True)
@@ -182,12 +190,18 @@ class TRPO(AbstractForwardLearner):
         return state.average
 
     def update(
-        self, state: TRPOState, batch: Transition, reward: Float[Array, "time env"], *, key: PRNGKeyArray
+        self,
+        state: TRPOState,
+        batch: Transition,
+        reward: Float[Array, "time env"],
+        *,
+        key: PRNGKeyArray,
+        penalty: Penalty | None = None,
     ) -> tuple[TRPOState, Metrics]:
         """One trust-region step of the policy on a rollout ``[time, env]``, then the value function's fit."""
         advantage, returns = advantages(state.value, batch, reward, gamma=self.gamma, gae_lambda=self.gae_lambda)
         obs, action, flat_advantage = flatten_time((batch.obs, batch.action, standardize(advantage)))
-        policy, metrics = self._policy_step(state.policy, obs, action, flat_advantage)
+        policy, metrics = self._policy_step(state.policy, obs, action, flat_advantage, penalty)
         # Departs from Schulman et al. 2016: the value function takes Adam steps on standardized returns instead of
         # a trust-region step of its own, because PPO and TRPO then share it.
         value, opt_state, value_loss = self._fit_value(
@@ -196,10 +210,16 @@ class TRPO(AbstractForwardLearner):
         metrics["value/loss"] = value_loss
         metrics["value/explained_variance"] = 1 - jnp.var(advantage) / (jnp.var(returns) + 1e-8)
         policy = with_observations(policy, batch)
+        if self.critic_updates:
+            moves = critic_is_ready(state.value, batch, critic_updates=self.critic_updates)
+            policy = moved(moves, state.policy, policy)
+            metrics |= {name: jnp.where(moves, metrics[name], 0.0) for name in OF_A_STEP}
         average = averaged(state.average, policy, decay=self.policy_averaging)
         return TRPOState(policy, with_observations(value, batch), opt_state, average), metrics
 
-    def _policy_step(self, policy: Policy, obs: Array, action: Array, advantage: Array) -> tuple[Policy, Metrics]:
+    def _policy_step(
+        self, policy: Policy, obs: Array, action: Array, advantage: Array, penalty: Penalty | None
+    ) -> tuple[Policy, Metrics]:
         weights, fixed = eqx.partition(policy, trainable(policy))
         old, unravel = ravel_pytree(weights)
 
@@ -212,16 +232,19 @@ class TRPO(AbstractForwardLearner):
         old_distributions = distributions(old, obs)
         old_log_prob = jax.vmap(lambda d, a: d.log_prob(a))(old_distributions, action)
 
+        def objective(parameters: Array, log_prob: Array) -> Float[Array, ""]:
+            """Mean of ratio × advantage (Schulman et al. 2015, eq. 14), less the penalty where there is one."""
+            gain = jnp.mean(jnp.exp(log_prob - old_log_prob) * advantage)
+            return gain if penalty is None else gain - penalty(policy_of(parameters))
+
         def surrogate(parameters: Array) -> Float[Array, ""]:
-            """Mean of ratio × advantage (Schulman et al. 2015, eq. 14)."""
-            log_prob = log_probs_of(policy_of(parameters), obs, action)
-            return jnp.mean(jnp.exp(log_prob - old_log_prob) * advantage)
+            return objective(parameters, log_probs_of(policy_of(parameters), obs, action))
 
         def evaluate(parameters: Array) -> tuple[Array, Array]:
             new = distributions(parameters, obs)
             log_prob = jax.vmap(lambda d, a: d.log_prob(a))(new, action)
             kl = jnp.mean(jax.vmap(lambda p, q: p.kl(q))(old_distributions, new))
-            return jnp.mean(jnp.exp(log_prob - old_log_prob) * advantage), kl
+            return objective(parameters, log_prob), kl
 
         old_surrogate, gradient = jax.value_and_grad(surrogate)(old)
         step = natural_step(

@@ -8,23 +8,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from menura.core import (
     AbstractForwardLearner,
     AbstractImitationLearner,
     AbstractPolicy,
+    AnyArray,
     BoxActions,
     DiscreteActions,
     ExpertData,
     Hyper,
     Metrics,
+    Penalty,
+    RequestError,
     Spec,
     Transition,
     flatten_time,
 )
 from menura.forward.trpo import TRPO
-from menura.imitation.linear import LinearScore
+from menura.imitation.bc import distance_to_demos
+from menura.imitation.linear import LinearScore, seen
 from menura.networks import MLP, Activation, RunningNorm
 from menura.regularizers import AbstractFeatureMatching, AbstractRegularizer, JensenShannon
 
@@ -48,7 +52,8 @@ class ScoreNetwork(eqx.Module):
     """Scores an observation and an action: a logit, high where they look like the expert's.
 
     Observations are standardized by the *expert's* statistics; real actions are clipped to the bounds, as
-    the environment does, and scaled to [-1, 1]; discrete ones are one-hot.
+    the environment does, and scaled to [-1, 1]; discrete ones are one-hot. With ``observations_only`` the change from
+    an observation to its successor stands in the action's place, standardized by the expert's changes.
     """
 
     norm: RunningNorm
@@ -57,7 +62,10 @@ class ScoreNetwork(eqx.Module):
     half_width: Float[Array, " action"] | None
     limit: Float[Array, " action"] | None
     """1 for bounded actions, infinite for unbounded ones."""
+    change_norm: RunningNorm | None
+    """Of the changes between observations; ``None`` where actions are seen."""
     num_actions: int = eqx.field(static=True)
+    """Numbers beside the observation."""
 
     def __init__(
         self,
@@ -67,9 +75,14 @@ class ScoreNetwork(eqx.Module):
         activation: Activation,
         key: PRNGKeyArray,
         make_network: Callable[..., Any] = MLP,
+        observations_only: bool = False,
     ):
         """A fresh network, whose score is near 0."""
+        self.change_norm = RunningNorm(spec.obs_size) if observations_only else None
         match spec.actions:
+            case _ if observations_only:
+                self.center = self.half_width = self.limit = None
+                self.num_actions = spec.obs_size
             case DiscreteActions(num_actions=num_actions):
                 self.center = self.half_width = self.limit = None
                 self.num_actions = num_actions
@@ -83,23 +96,34 @@ class ScoreNetwork(eqx.Module):
             spec.obs_size + self.num_actions, 1, hidden_sizes, activation=activation, out_scale=0.1, key=key
         )
 
-    def features(self, obs: Float[Array, " obs"], action: Array) -> Float[Array, " features"]:
-        """What the network sees of one step."""
-        if self.center is None or self.half_width is None or self.limit is None:
-            encoded = jax.nn.one_hot(action, self.num_actions)
+    def standardized_by(self, obs: Float[Array, "batch obs"], second: Array) -> "ScoreNetwork":
+        """The score with the statistics of the expert's steps, as :func:`menura.imitation.linear.seen` gives them."""
+        score = eqx.tree_at(lambda s: s.norm, self, RunningNorm(obs.shape[-1]).add(obs))
+        if self.change_norm is None:
+            return score
+        return eqx.tree_at(lambda s: s.change_norm, score, RunningNorm(obs.shape[-1]).add(second - obs))
+
+    def features(self, obs: Float[Array, " obs"], second: Array) -> Float[Array, " features"]:
+        """What the network sees of one step: an observation, and its action or its successor."""
+        if self.change_norm is not None:
+            # Departs from Torabi et al. 2018: the successor is given as a change, in units of the expert's changes,
+            # because it lies so near to the observation that a network of bounded slope hardly tells the two apart.
+            encoded = self.change_norm(second - obs)
+        elif self.center is None or self.half_width is None or self.limit is None:
+            encoded = jax.nn.one_hot(second, self.num_actions)
         else:
             # Departs from Ho & Ermon 2016: actions are clipped before they are scored, because demonstrations hold
             # them as they were carried out, and a learner would be known by its overshoot alone.
-            encoded = jnp.clip((action - self.center) / self.half_width, -self.limit, self.limit)
+            encoded = jnp.clip((second - self.center) / self.half_width, -self.limit, self.limit)
         return jnp.concatenate([self.norm(obs), encoded])
 
     def of_features(self, features: Float[Array, " features"]) -> Float[Array, ""]:
         """The score of what :meth:`features` gave."""
         return self.network(features)[0]
 
-    def __call__(self, obs: Float[Array, " obs"], action: Array) -> Float[Array, ""]:
-        """The score of one step."""
-        return self.of_features(self.features(obs, action))
+    def __call__(self, obs: Float[Array, " obs"], second: Array) -> Float[Array, ""]:
+        """The score of one step: of an observation, and of its action or its successor."""
+        return self.of_features(self.features(obs, second))
 
 
 def slope_of(score: Callable[[Array], Array], features: Float[Array, " features"]) -> Float[Array, ""]:
@@ -136,6 +160,8 @@ class GAILState(eqx.Module):
     """Linear for FEM and GTAL."""
     opt_state: optax.OptState
     """Empty where the score is linear."""
+    num_updates: Int[Array, ""] | None = None
+    """Updates so far; not counted where cloning has no part in them."""
 
 
 class GAIL(AbstractImitationLearner):
@@ -179,6 +205,16 @@ class GAIL(AbstractImitationLearner):
     """From Python only: the score's optimizer for a step size, such as ``optax.sgd``."""
     heldout_fraction: float = 0.0
     """Share of the demonstrations kept from training; their score is logged as score/heldout."""
+    observations_only: bool = False
+    """Score pairs of observations, this one and the next, instead of actions; demonstrations may then hold none."""
+    bc_updates: int = 0
+    """Updates over which cloning's loss fades from the policy's step, for one that begins with --warm-start."""
+    bc_coef: Hyper = 1.0
+    """Weight of cloning's loss at first."""
+
+    def __check_init__(self):
+        if self.observations_only and self.bc_updates:
+            raise RequestError("observations_only has no actions to clone: set bc_updates to 0 (--bc-updates 0).")
 
     @property
     def _optimizer(self) -> optax.GradientTransformation:
@@ -188,13 +224,24 @@ class GAIL(AbstractImitationLearner):
     def init(self, spec: Spec, *, key: PRNGKeyArray) -> GAILState:
         """A fresh policy and a fresh score."""
         forward_key, score_key = jax.random.split(key)
+        counted = jnp.zeros((), jnp.int32) if self.bc_updates else None
         if isinstance(self.regularizer, AbstractFeatureMatching):
-            return GAILState(self.forward.init(spec, key=forward_key), LinearScore(spec), ())
+            return GAILState(
+                self.forward.init(spec, key=forward_key),
+                LinearScore(spec, observations_only=self.observations_only),
+                (),
+                counted,
+            )
         score = ScoreNetwork(
-            spec, self.hidden_sizes, activation=self.activation, key=score_key, make_network=self.make_network
+            spec,
+            self.hidden_sizes,
+            activation=self.activation,
+            key=score_key,
+            make_network=self.make_network,
+            observations_only=self.observations_only,
         )
         weights: Any = score.network
-        return GAILState(self.forward.init(spec, key=forward_key), score, self._optimizer.init(weights))
+        return GAILState(self.forward.init(spec, key=forward_key), score, self._optimizer.init(weights), counted)
 
     @property
     def num_steps(self) -> int:
@@ -217,9 +264,13 @@ class GAIL(AbstractImitationLearner):
         """The policy that the forward learner would keep."""
         return self.forward.final_policy(state.forward)
 
+    def _seen(self, rows: Transition) -> tuple[AnyArray, AnyArray]:
+        """The one place that decides what the score is given of steps, the expert's and the learner's."""
+        return seen(rows, observations_only=self.observations_only)
+
     def reward(self, state: GAILState, batch: Transition) -> Float[Array, "time env"]:
         """What a rollout ``[time, env]`` earns by the score as it is now."""
-        score = jax.vmap(jax.vmap(state.score))(batch.obs, batch.action)
+        score = jax.vmap(jax.vmap(state.score))(*self._seen(batch))
         return reward_of_score(score, self.regularizer, self.reward_form) - self.entropy_weight * batch.log_prob
 
     def update(
@@ -228,13 +279,32 @@ class GAIL(AbstractImitationLearner):
         """The score's steps on rollout and demonstrations, then the forward learner's on the new reward."""
         score_key, forward_key = jax.random.split(key)
         score, opt_state, metrics = self._improve_score(state, batch, demos, score_key)
-        state = GAILState(state.forward, score, opt_state)
+        penalty, state, cloning_metrics = self._cloning(state, demos, score_key)
+        state = GAILState(state.forward, score, opt_state, state.num_updates)
         reward = self.reward(state, batch)
-        forward, forward_metrics = self.forward.update(state.forward, batch, reward, key=forward_key)
+        forward, forward_metrics = self.forward.update(state.forward, batch, reward, key=forward_key, penalty=penalty)
         if demos.heldout.obs.shape[0] > 0:
-            metrics["score/heldout"] = jnp.mean(jax.vmap(score)(demos.heldout.obs, demos.heldout.action))
+            metrics["score/heldout"] = jnp.mean(jax.vmap(score)(*self._seen(demos.heldout)))
         metrics |= {"reward/mean": jnp.mean(reward), "reward/std": jnp.std(reward)}
-        return GAILState(forward, score, opt_state), metrics | forward_metrics
+        return GAILState(forward, score, opt_state, state.num_updates), metrics | forward_metrics | cloning_metrics
+
+    def _cloning(
+        self, state: GAILState, demos: ExpertData, key: PRNGKeyArray
+    ) -> tuple[Penalty | None, GAILState, Metrics]:
+        """Cloning's loss as a penalty of the policy's step, whose weight falls to 0 in a line over ``bc_updates``."""
+        if state.num_updates is None:
+            return None, state, {}
+        weight = self.bc_coef * jnp.clip(1 - state.num_updates / self.bc_updates, 0.0, 1.0)
+        # A number of its own, so that the other draws are those of a run without cloning.
+        index = jax.random.randint(jax.random.fold_in(key, 1), (self.score_batch_size,), 0, demos.train.obs.shape[0])
+        rows = jax.tree.map(lambda x: x[index], demos.train)
+        reference: Any = self.policy(state)
+        metrics = {
+            "cloning/loss": distance_to_demos(reference, reference, rows),
+            "cloning/weight": weight,
+        }
+        counted = eqx.tree_at(lambda s: s.num_updates, state, state.num_updates + 1)
+        return lambda policy: weight * distance_to_demos(policy, reference, rows), counted, metrics
 
     def _improve_score(
         self, state: GAILState, batch: Transition, demos: ExpertData, key: PRNGKeyArray
@@ -245,8 +315,7 @@ class GAIL(AbstractImitationLearner):
             score, metrics = state.score.fitted(self.regularizer, batch, demos)
             return score, state.opt_state, metrics
         expert = demos.train
-        norm = RunningNorm(expert.obs.shape[-1]).add(expert.obs)
-        score = eqx.tree_at(lambda s: s.norm, state.score, norm)
+        score = state.score.standardized_by(*self._seen(expert))
         # Departs from Ho & Ermon 2016: several minibatch steps of Adam at 1e-3 instead of one at 1e-2 on everything,
         # and a penalty on the slope instead of a bonus on the discriminator's entropy, because rollouts here are a
         # tenth of theirs and 200 expert steps are soon known by heart: without the penalty the score grows until
@@ -283,8 +352,8 @@ class GAIL(AbstractImitationLearner):
     def _fit_score(
         self, score: ScoreNetwork, opt_state: optax.OptState, batch: Transition, expert: Transition, key: PRNGKeyArray
     ) -> tuple[ScoreNetwork, optax.OptState, Metrics]:
-        learner_features = flatten_time(jax.vmap(jax.vmap(score.features))(batch.obs, batch.action))
-        expert_features = jax.vmap(score.features)(expert.obs, expert.action)
+        learner_features = flatten_time(jax.vmap(jax.vmap(score.features))(*self._seen(batch)))
+        expert_features = jax.vmap(score.features)(*self._seen(expert))
 
         def one_step(carry, draw):
             network, opt_state = carry

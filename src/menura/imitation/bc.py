@@ -20,6 +20,17 @@ def negative_log_likelihood(policy: Policy, demos: Transition) -> Float[Array, "
     return -jnp.mean(log_probs_of(policy, demos.obs, demos.action))
 
 
+def distance_to_demos(policy: Policy, reference: Policy, demos: Transition) -> Float[Array, ""]:
+    """−mean log π(expert action | obs) with the deviations of ``reference`` where actions are real.
+
+    As a penalty of reinforcement learning it draws the mean to the expert's actions. With the policy's own deviations
+    it would be lowest for none at all, and there would be nothing left to explore with.
+    """
+    if isinstance(policy, GaussianPolicy):
+        policy = eqx.tree_at(lambda p: p.log_std, policy, jax.lax.stop_gradient(reference.log_std))
+    return negative_log_likelihood(policy, demos)
+
+
 class BCState(eqx.Module):
     """What cloning learns: the policy so far, and the best one on held-out demonstrations."""
 

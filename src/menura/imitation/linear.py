@@ -5,30 +5,46 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from menura.core import BoxActions, DiscreteActions, ExpertData, Metrics, Spec, Transition, flatten_time
+from menura.core import AnyArray, BoxActions, DiscreteActions, ExpertData, Metrics, Spec, Transition, flatten_time
 from menura.networks import RunningNorm
 from menura.regularizers import AbstractFeatureMatching, paper_features
+
+
+def seen(rows: Transition, *, observations_only: bool) -> tuple[AnyArray, AnyArray]:
+    """What a score is given of steps: observations, and beside them actions, or only what was observed next.
+
+    With the successor, ρ is the occupancy of pairs (s, s') (Torabi, Warnell & Stone 2018, section 4), and no action is
+    looked at, neither the expert's nor the learner's.
+    """
+    return rows.obs, (rows.next_obs if observations_only else rows.action)
 
 
 class LinearScore(eqx.Module):
     """Scores an observation and an action by w·f, f being :func:`menura.regularizers.paper_features`.
 
     Observations and real actions are standardized by the *expert's* statistics, the actions after clipping to their
-    bounds; discrete actions choose a block of the features.
+    bounds; discrete actions choose a block of the features. With ``observations_only`` the change from an observation
+    to its successor stands in the action's place.
     """
 
     obs_norm: RunningNorm
     action_norm: RunningNorm
-    """Of the actions; of nothing where they are discrete."""
+    """Of the actions, or of the changes; of nothing where actions are discrete."""
     weights: Float[Array, " features"]
     low: Float[Array, " action"]
     high: Float[Array, " action"]
     num_actions: int | None = eqx.field(static=True)
-    """``None`` for real actions."""
+    """``None`` for real actions, and where none are seen."""
+    observations_only: bool = eqx.field(static=True)
 
-    def __init__(self, spec: Spec):
+    def __init__(self, spec: Spec, *, observations_only: bool = False):
         """Weights of 0: nothing is scored yet."""
+        self.observations_only = observations_only
         match spec.actions:
+            case _ if observations_only:
+                anything = jnp.full(spec.obs_size, jnp.inf)
+                self.num_actions, self.low, self.high = None, -anything, anything
+                size = 4 * spec.obs_size + 1
             case DiscreteActions(num_actions=num_actions):
                 self.num_actions, self.low, self.high = num_actions, jnp.zeros(0), jnp.zeros(0)
                 size = num_actions * (2 * spec.obs_size + 1)
@@ -44,15 +60,22 @@ class LinearScore(eqx.Module):
         # as they were carried out, and a learner would be known by its overshoot alone.
         return jnp.clip(action, self.low, self.high)
 
-    def features(self, obs: Float[Array, " obs"], action: Array) -> Float[Array, " features"]:
-        """f of one step."""
-        if self.num_actions is None:
-            action = self.action_norm(self.carried_out(action))
-        return paper_features(self.obs_norm(obs), action, num_actions=self.num_actions)
+    def _beside(self, obs: Float[Array, " obs"], second: Array) -> Array:
+        """What stands beside the observation: a discrete action, a real one as carried out, or the change."""
+        if self.observations_only:
+            return second - obs
+        return second if self.num_actions is not None else self.carried_out(second)
 
-    def __call__(self, obs: Float[Array, " obs"], action: Array) -> Float[Array, ""]:
-        """The score of one step."""
-        return jnp.dot(self.weights, self.features(obs, action))
+    def features(self, obs: Float[Array, " obs"], second: Array) -> Float[Array, " features"]:
+        """f of one step, as :func:`seen` gives it."""
+        beside = self._beside(obs, second)
+        if self.num_actions is None:
+            beside = self.action_norm(beside)
+        return paper_features(self.obs_norm(obs), beside, num_actions=self.num_actions)
+
+    def __call__(self, obs: Float[Array, " obs"], second: Array) -> Float[Array, ""]:
+        """The score of one step, as :func:`seen` gives it."""
+        return jnp.dot(self.weights, self.features(obs, second))
 
     def fitted(
         self, regularizer: AbstractFeatureMatching, batch: Transition, demos: ExpertData
@@ -62,14 +85,14 @@ class LinearScore(eqx.Module):
         The weights are those of the newest rollout alone, as in Ho, Gupta & Ermon (2016), where the policy descends
         the gradient of the supremum: the weights that are best against the policy as it is now.
         """
-        expert, learner = demos.train, flatten_time(batch)
-        score = eqx.tree_at(lambda s: s.obs_norm, self, RunningNorm(expert.obs.shape[-1]).add(expert.obs))
-        if self.num_actions is None:
-            actions = jax.vmap(self.carried_out)(expert.action)
-            score = eqx.tree_at(lambda s: s.action_norm, score, RunningNorm(actions.shape[-1]).add(actions))
-        mean_expert, mean_learner = (
-            jnp.mean(jax.vmap(score.features)(rows.obs, rows.action), axis=0) for rows in (expert, learner)
+        expert, learner = (
+            seen(rows, observations_only=self.observations_only) for rows in (demos.train, flatten_time(batch))
         )
+        score = eqx.tree_at(lambda s: s.obs_norm, self, RunningNorm(expert[0].shape[-1]).add(expert[0]))
+        if self.num_actions is None:
+            beside = jax.vmap(self._beside)(*expert)
+            score = eqx.tree_at(lambda s: s.action_norm, score, RunningNorm(beside.shape[-1]).add(beside))
+        mean_expert, mean_learner = (jnp.mean(jax.vmap(score.features)(*rows), axis=0) for rows in (expert, learner))
         gap = mean_expert - mean_learner
         weights = regularizer.weights(gap)
         return eqx.tree_at(lambda s: s.weights, score, weights), {

@@ -46,6 +46,8 @@ def group_seeds(runs: Sequence[Run]) -> list[Group]:
 
 def _settings(run: Run) -> dict[str, Any]:
     settings = {name: value for name, value in run.config.items() if name not in _NOT_THE_EXPERIMENT}
+    # Seeds that begin with a policy have one of their own each.
+    settings["warm_start"] = settings.get("warm_start") is not None
     return dict(_flat("", settings))
 
 

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from menura.core import (
     AbstractForwardLearner,
     AbstractLearner,
+    AbstractPolicy,
     BoxActions,
     DiscreteActions,
     RequestError,
@@ -30,18 +32,22 @@ from menura.run.artifacts import (
     checkpoint_dir,
     file_hash,
     load_policy,
+    load_tree,
     provenance,
     read_json,
+    save_tree,
     spec_to_json,
     write_bytes,
     write_json,
 )
 from menura.run.folder import RunFolder, load_checkpoint
 from menura.run.registry import algorithm_name, from_json, to_json
-from menura.run.train import Checkpoint, Watcher, resolve_reward_form, train
+from menura.run.train import Checkpoint, Watcher, resolve_reward_form, sees_actions, train, warm_policy
 
 FINAL_EPISODES = 50
 """Episodes of the evaluation that ``result.json`` holds."""
+WARM_START = "warm_start.safetensors"
+"""The file in a run folder that keeps the policy it began with."""
 RANDOM_EPISODES = 20
 """Episodes of the uniform policy that it is compared with."""
 
@@ -69,6 +75,8 @@ class Request:
     """Environment steps between evaluations, each of which is a checkpoint; 0 for the end only."""
     eval_episodes: int = 5
     preset: str | None = None
+    warm_start: Path | None = None
+    """A run whose last policy is begun with."""
 
     @property
     def algorithm(self) -> str:
@@ -98,13 +106,14 @@ class Request:
             "eval_every": self.eval_every,
             "eval_episodes": self.eval_episodes,
             "preset": self.preset,
+            "warm_start": None if self.warm_start is None else str(self.warm_start),
             "learner": to_json(self.learner),
         }
 
     @staticmethod
     def from_json(config: dict[str, Any]) -> "Request":
         """What :meth:`to_json` wrote, built again."""
-        demos = config["demos"] or {}
+        demos, warm_start = config["demos"] or {}, config.get("warm_start")
         same = ("env", "backend", "env_kwargs", "total_steps", "seed", "num_envs", "eval_every", "eval_episodes")
         return Request(
             learner=from_json(config["learner"]),
@@ -113,6 +122,7 @@ class Request:
             subsample=demos.get("subsample", 1),
             shuffle_actions=demos.get("shuffle_actions", False),
             preset=config.get("preset"),
+            warm_start=None if warm_start is None else Path(warm_start),
             **{name: config[name] for name in same},
         )
 
@@ -122,6 +132,10 @@ def load_demos(request: Request) -> Demonstrations | None:
     if request.demos is None:
         return None
     demos = load(request.demos)
+    if not sees_actions(request.learner):
+        if request.shuffle_actions:
+            raise RequestError("--observations-only looks at no action: leave out --shuffle-actions.")
+        demos = demos.without_actions()
     if request.num_demos is not None:
         demos = demos.take(request.num_demos)
     if request.subsample > 1:
@@ -144,6 +158,8 @@ class Prepared:
     env: Envs | None
     spec: Spec
     demos: Demonstrations | None
+    warm_policy: AbstractPolicy | None = None
+    """What is begun with, as the learner's own."""
 
     @property
     def config(self) -> dict[str, Any]:
@@ -152,18 +168,32 @@ class Prepared:
         return self.request.to_json(self.spec) | {"expert_return": expert_return}
 
 
-def prepare(request: Request) -> Prepared:
-    """Load, make and check everything that a request names, and decide what it left open."""
+def prepare(request: Request, *, warm_from: Path | None = None) -> Prepared:
+    """Load, make and check everything that a request names, and decide what it left open.
+
+    ``warm_from`` is the file in a run that keeps what it began with, in place of the other run that this came from.
+    """
     demos = load_demos(request)
     env = make_env(request, request.num_envs) if request.learner.num_steps > 0 else make_env(request, 1)
     spec = _spec(request, env, demos)
     if demos is not None:
+        if sees_actions(request.learner):
+            demos.require_actions()
         demos.check(spec)
     if env is not None:
         request.learner.steps_per_update(request.num_envs)
         learner = resolve_reward_form(request.learner, env, demos)
         request = dataclasses.replace(request, backend=env.backend, learner=learner)
-    return Prepared(request, env, spec, demos)
+    warm = None
+    if warm_from is not None:
+        warm = load_tree(warm_from, jax.eval_shape(lambda: _fresh_policy(request.learner, spec)))
+    elif request.warm_start is not None:
+        warm = warm_policy(request.learner, spec, load_policy(request.warm_start)[0])
+    return Prepared(request, env, spec, demos, warm)
+
+
+def _fresh_policy(learner: Any, spec: Spec) -> AbstractPolicy:
+    return learner.policy(learner.init(spec, key=jax.random.key(0)))
 
 
 def launch(
@@ -176,7 +206,12 @@ def launch(
     run = new_folder(out, request)
     write_json(run / "config.json", config)
     write_bytes(run / "command.txt", (shlex.join(sys.argv) + "\n").encode())
-    write_json(run / "meta.json", provenance(None if request.demos is None else locate(request.demos)))
+    meta = provenance(None if request.demos is None else locate(request.demos))
+    if prepared.warm_policy is not None:
+        # A copy, so that the run can go on without the one it came from.
+        save_tree(run / WARM_START, prepared.warm_policy)
+        meta["warm_start_sha256"] = file_hash(run / WARM_START)
+    write_json(run / "meta.json", meta)
     return _train_in(RunFolder(run, loggers=loggers), prepared, None, watchers, started)
 
 
@@ -186,10 +221,13 @@ def resume(run: Path, *, loggers: Sequence[str] = ("csv", "tensorboard"), watche
     request = Request.from_json(read_json(run / "config.json"))
     if (run / "result.json").exists():
         raise RequestError(f"{run} is finished: `menura eval {run}` shows how it does.")
-    recorded = read_json(run / "meta.json").get("data_sha256")
-    if request.demos is not None and file_hash(locate(request.demos)) != recorded:
+    meta = read_json(run / "meta.json")
+    if request.demos is not None and file_hash(locate(request.demos)) != meta.get("data_sha256"):
         raise RequestError(f"{request.demos} is not the file that {run} was started with: put that one back.")
-    prepared = prepare(request)
+    warm_from = None if request.warm_start is None else run / WARM_START
+    if warm_from is not None and not (warm_from.is_file() and file_hash(warm_from) == meta.get("warm_start_sha256")):
+        raise RequestError(f"{warm_from} is not the policy that this run began with: put that file back.")
+    prepared = prepare(request, warm_from=warm_from)
     checkpoint = load_checkpoint(run, prepared.env)
     resume_at = 0 if checkpoint is None else checkpoint.progress.env_steps
     return _train_in(RunFolder(run, loggers=loggers, resume_at=resume_at), prepared, checkpoint, watchers, started)
@@ -221,6 +259,7 @@ def _train_in(
             eval_episodes=request.eval_episodes,
             watchers=(folder, *watchers),
             resume=checkpoint,
+            warm_start=prepared.warm_policy,
         )
         if finished.stopped_early:
             raise KeyboardInterrupt(f"Interrupted; `menura train --resume {run}` goes on with it.")

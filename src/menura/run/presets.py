@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from menura.core import AbstractLearner, BoxActions, RequestError, Spec
+from menura.networks import GaussianPolicy
 from menura.run.registry import ALGORITHMS, FORWARD, REGULARIZERS, named, replaced
 
 
@@ -76,6 +77,35 @@ PRESETS: tuple[Preset, ...] = (
     Preset("gail", "ppo", "box", 1_000_000, 32, {"forward.initial_log_std": -1.0}),
     Preset("gail", "ppo", "Hopper", 1_000_000, 32, {"forward.gamma": 0.995, "forward.learning_rate": 2.2e-4}),
 )
+
+
+WARM: dict[str, dict[str, Any]] = {
+    # The clone's actions are nearly right: what is explored lies near them.
+    "trpo": {"initial_log_std": -1.0, "critic_updates": 5},
+    "ppo": {"initial_log_std": -1.0, "critic_updates": 5},
+    # A high temperature would pay the policy for forgetting what it begins with.
+    "sac": {"initial_temperature": 0.1, "critic_steps": 5_000},
+    "gail": {"bc_updates": 100},
+}
+"""Settings of a run that begins with the policy of another, over its preset's; by algorithm."""
+
+
+def warm_fields(preset: Preset, policy: Any) -> dict[str, Any]:
+    """What :data:`WARM` says for a preset's learners, and networks of the same shape as the policy's."""
+    forward = preset.forward or preset.algorithm
+    if forward not in WARM:
+        raise RequestError(f"{preset.algorithm} does not act while it learns: leave out --warm-start.")
+    prefix = "" if preset.forward is None else "forward."
+    fields = dict(WARM[forward])
+    if hasattr(policy, "network"):
+        fields |= {
+            "hidden_sizes": tuple(bias.shape[0] for bias in policy.network.biases[:-1]),
+            "activation": policy.network.activation,
+        }
+    if forward == "sac":
+        fields["linear_mean"] = isinstance(policy, GaussianPolicy) or getattr(policy, "linear_mean", False)
+    own = WARM[preset.algorithm] if prefix else {}
+    return {prefix + name: value for name, value in fields.items()} | own
 
 
 def family_of(env_id: str) -> str:

@@ -32,6 +32,7 @@ from menura.demonstrations.episodes import Demonstrations
 from menura.environments.base import Envs, NativeEnvs
 from menura.environments.collect import QUICK_COMPILATION, collect
 from menura.evaluation import Evaluation, UniformPolicy, evaluate
+from menura.forward.warm_start import begun_with, taken_over
 from menura.imitation.adversarial import GAIL
 
 
@@ -109,12 +110,14 @@ def train(
     eval_episodes: int = 5,
     watchers: Sequence["Watcher"] = (),
     resume: Checkpoint | None = None,
+    warm_start: AbstractPolicy | None = None,
 ) -> Run:
     """Train a learner until ``total_steps`` environment steps (expert steps, where no environment is used).
 
     Imitation learners need ``demos``; learners that act need ``env``, the others at least a ``spec``. An
     evaluation with the mean action, and a checkpoint, follow every ``eval_every`` steps where there is an
-    ``eval_env``, and the end. Ctrl-C ends the run after the iteration it falls into.
+    ``eval_env``, and the end. Ctrl-C ends the run after the iteration it falls into. ``warm_start`` is a policy to
+    begin with, such as ``run.policy`` of a cloning before.
 
     At every checkpoint host environments are begun afresh from (seed, step), because a simulator
     cannot be put back to where it was; so a resumed run meets what an uninterrupted one met.
@@ -132,7 +135,12 @@ def train(
 
     on_host = acts and not isinstance(env, NativeEnvs)
     root = jax.random.key(seed)
-    state, carry, progress = _beginning(learner, env, spec, root, num_envs) if resume is None else _copied(resume)
+    if resume is None:
+        state, carry, progress = _beginning(learner, env, spec, root, num_envs)
+        if warm_start is not None:
+            state = begun_with(state, warm_policy(learner, spec, warm_start))
+    else:
+        state, carry, progress = _copied(resume)
     if on_host:
         carry = _begin_afresh(env, seed, progress)
     iterate = _make_iterate(learner, env if acts else None, expert)
@@ -221,8 +229,22 @@ def _expert_data(learner: AbstractLearner, demos: Demonstrations | None, spec: S
         return None
     if demos is None:
         raise RequestError(f"{type(learner).__name__} learns from demonstrations: give it some with --demos PATH.")
-    expert = demos.expert_data(spec, learner.heldout_fraction, seed)
+    expert = demos.expert_data(spec, learner.heldout_fraction, seed, with_actions=sees_actions(learner))
     return jax.tree.map(jnp.asarray, expert)
+
+
+def warm_policy(learner: AbstractLearner, spec: Spec, policy: AbstractPolicy) -> AbstractPolicy:
+    """A policy as one that the learner can begin with, or one sentence that says why it cannot be."""
+    forward, options = (learner, "--") if isinstance(learner, AbstractForwardLearner) else (None, "--forward.")
+    forward = forward or getattr(learner, "forward", None)
+    if forward is None:
+        raise RequestError(f"{type(learner).__name__} acts on nothing while it learns: leave out the warm start.")
+    return taken_over(forward, spec, policy, options=options)
+
+
+def sees_actions(learner: AbstractLearner) -> bool:
+    """Whether an imitation learner looks at the demonstrations' actions."""
+    return not getattr(learner, "observations_only", False)
 
 
 def _strongly_typed(state: Any) -> Any:

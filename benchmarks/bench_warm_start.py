@@ -1,0 +1,75 @@
+"""GAIL that begins with a cloned policy against GAIL from scratch: environment steps to 90% of the expert.
+
+.venv/bin/python benchmarks/bench_warm_start.py --data DATA [--only TEXT] [--seeds N]
+"""
+
+import math
+import tempfile
+from pathlib import Path
+
+from by_seed import measure_seeds, menura, spread
+from common import parser_of
+
+NAME, TITLE = "warm_start", "Warm start"
+ENV, SHARE = "Ant-v5", 0.9
+EVERY = 100_000
+"""Steps between evaluations: how finely the steps to 90% are known. The simulators begin anew at each."""
+
+
+def main() -> None:
+    parser = parser_of(__doc__)
+    parser.add_argument("--seeds", type=int, help="measure at most this many seeds of each row")
+    arguments = parser.parse_args()
+    if arguments.data is None:
+        parser.error("--data DATA is needed.")
+    demos = arguments.data / "gail_experts" / f"{ENV}.npz"
+    chosen = ["--demos", demos, "--num-demos", 4, "--subsample", 20]
+
+    def gail(seed, *extra):
+        result = menura(
+            "train", "gail", ENV, *chosen, "--seed", seed, "--eval-every", EVERY, "--eval-episodes", 10, *extra
+        )
+        enough = SHARE * result["expert_return"]
+        reached = next((steps for steps, mean in result["evaluations"] if mean >= enough), None)
+        return result | {"steps_to_share": reached}
+
+    def warm(seed):
+        with tempfile.TemporaryDirectory() as folder:
+            cloning = menura("train", "bc", ENV, *chosen, "--seed", seed, out=Path(folder))
+            (run,) = (config.parent for config in Path(folder).rglob("config.json"))
+            result = gail(seed, "--warm-start", run)
+        return result | {"cloned_return": cloning["mean_return"], "cloning_seconds": cloning["process_seconds"]}
+
+    def describe(results):
+        reached = [r["steps_to_share"] for r in results]
+        known = [steps / 1e6 for steps in reached if steps is not None]
+        steps = f"{SHARE:.0%} after {spread(known, 1)} M steps" if known else f"{SHARE:.0%} not reached"
+        short = f" ({len(reached) - len(known)} never)" if known and len(known) < len(reached) else ""
+        cloned = [r["cloned_return"] for r in results if "cloned_return" in r]
+        began = f"; the clone alone {spread(cloned)}" if cloned else ""
+        seconds = spread([r["process_seconds"] for r in results])
+        return f"{steps}{short}; last return {spread([r['mean_return'] for r in results])}, {seconds} s{began}"
+
+    command = f"menura train gail {ENV} --demos DATA/gail_experts/{ENV}.npz --num-demos 4 --subsample 20 --seed S"
+    command += f" --eval-every {EVERY} --eval-episodes 10"
+    for row, extra, asked, one in (
+        ("4 episodes, from scratch", "", "steps to 90% of 3984, over seeds", gail),
+        ("4 episodes, --warm-start of bc", " --warm-start RUN", "fewer steps to 90% than from scratch", warm),
+    ):
+        measure_seeds(
+            NAME,
+            f"{ENV}, {row}",
+            arguments,
+            asked=asked,
+            command=command + extra,
+            seeds=range(3),
+            one=one,
+            good=lambda result: (result["steps_to_share"] or math.inf) < math.inf,
+            describe=describe,
+            data=[demos],
+            title=TITLE,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Beginning with a policy that is there already, instead of a fresh one."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from menura.core import AbstractPolicy, BoxActions, DiscreteActions, RequestError, Spec
+from menura.forward.sac import UNIFORM_LOG_STD, LogitPolicy, SquashedPolicy
+from menura.networks import MLP, CategoricalPolicy, GaussianPolicy, RunningNorm
+
+SETTLED = 1e9
+"""Observations that a policy's statistics are made to stand for, so that those of a run hardly move them.
+
+A network means what it says only with the statistics it was trained with: those of a few hundred expert steps would be
+replaced by the first rollout's, and the policy be another one before it had learned anything.
+"""
+
+SQUASHED_LOG_STD = -1.0
+"""Log standard deviation that a Gaussian policy gets where it goes on as a squashed one, before squashing."""
+
+
+def taken_over(learner: Any, spec: Spec, policy: AbstractPolicy, *, options: str = "--") -> AbstractPolicy:
+    """A policy as one of the forward ``learner``'s own, or one sentence that says why it cannot be.
+
+    Its mean action (or its logits) is the same everywhere. Gaussian policies of TRPO and PPO get the deviation
+    ``initial_log_std``, and keep their observation statistics for good. ``options`` begins the names of the learner's
+    options on the command line.
+    """
+    own: Any = jax.eval_shape(lambda key: learner.policy(learner.init(spec, key=key)), jax.random.key(0))
+    _require_fit(own, spec, policy, options)
+    match own, policy:
+        case (CategoricalPolicy(), CategoricalPolicy()):
+            return eqx.tree_at(lambda p: p.norm, policy, settled(policy.norm))
+        case (GaussianPolicy(), GaussianPolicy()):
+            policy = within_bounds(policy, spec.actions)
+            log_std = jnp.full_like(policy.log_std, learner.initial_log_std)
+            return eqx.tree_at(lambda p: (p.norm, p.log_std), policy, (settled(policy.norm), log_std))
+        case (LogitPolicy(), CategoricalPolicy()):
+            return LogitPolicy(without_norm(policy.network, policy.norm))
+        case (SquashedPolicy(), GaussianPolicy()):
+            return squashed(within_bounds(policy, spec.actions))
+        case _:
+            return policy
+
+
+def begun_with(state: Any, policy: AbstractPolicy) -> Any:
+    """A fresh state whose policy is the one that :func:`taken_over` gave; also of the learner inside an imitator."""
+    if hasattr(state, "forward"):
+        return eqx.tree_at(lambda s: s.forward, state, begun_with(state.forward, policy))
+    names = [name for name in ("policy", "average") if hasattr(state, name)]
+    return eqx.tree_at(lambda s: [getattr(s, name) for name in names], state, [policy] * len(names))
+
+
+def settled(norm: RunningNorm) -> RunningNorm:
+    """Statistics that new observations hardly move."""
+    return eqx.tree_at(lambda n: n.count, norm, jnp.full_like(norm.count, SETTLED))
+
+
+def without_norm(network: MLP, norm: RunningNorm) -> MLP:
+    """The network on observations as they are: standardizing them becomes part of its first layer.
+
+    The two differ where an observation lies more than ten deviations away, which the statistics would have clipped.
+    """
+    std = jnp.sqrt(norm.var)
+    weight = network.weights[0] / jnp.where(std > 1e-6, std, 1.0)[None, :]
+    bias = network.biases[0] - weight @ norm.mean
+    return eqx.tree_at(lambda n: (n.weights[0], n.biases[0]), network, (weight, bias))
+
+
+def within_bounds(policy: GaussianPolicy, actions: Any) -> GaussianPolicy:
+    """The same actions from a network that works on the bounds of this environment.
+
+    A policy cloned without an environment has those of its demonstrations.
+    """
+    center, half_width = jnp.asarray(actions.center), jnp.asarray(actions.half_width)
+    stretch: Float[Array, " action"] = policy.half_width / half_width
+    network = policy.network
+    weight = network.weights[-1] * stretch[:, None]
+    bias = network.biases[-1] * stretch + (policy.center - center) / half_width
+    network = eqx.tree_at(lambda n: (n.weights[-1], n.biases[-1]), network, (weight, bias))
+    return GaussianPolicy(policy.norm, network, policy.log_std + jnp.log(stretch), center, half_width)
+
+
+def squashed(policy: GaussianPolicy) -> SquashedPolicy:
+    """A policy of SAC with the same mean actions, where they lie within the bounds, and one deviation everywhere."""
+    network = without_norm(policy.network, policy.norm)
+    weight, bias = network.weights[-1], network.biases[-1]
+    log_std = jnp.full_like(bias, SQUASHED_LOG_STD - UNIFORM_LOG_STD)
+    last = jnp.concatenate([weight, jnp.zeros_like(weight)]), jnp.concatenate([bias, log_std])
+    network = eqx.tree_at(lambda n: (n.weights[-1], n.biases[-1]), network, last)
+    return SquashedPolicy(network, policy.center, policy.half_width, linear_mean=True)
+
+
+def _require_fit(own: Any, spec: Spec, policy: Any, options: str) -> None:
+    kinds = CategoricalPolicy | GaussianPolicy | LogitPolicy | SquashedPolicy
+    if not isinstance(policy, kinds) or not isinstance(own, kinds):
+        raise RequestError("Only policies with menura's own networks can be begun with: leave out the warm start.")
+    network: MLP = policy.network
+    obs_size, is_discrete = network.weights[0].shape[1], isinstance(policy, CategoricalPolicy | LogitPolicy)
+    num_outputs = network.biases[-1].shape[0] // (2 if isinstance(policy, SquashedPolicy) else 1)
+    wanted = spec.actions.num_actions if isinstance(spec.actions, DiscreteActions) else spec.actions.size
+    if (obs_size, is_discrete, num_outputs) != (spec.obs_size, not isinstance(spec.actions, BoxActions), wanted):
+        kind = "discrete" if is_discrete else "real"
+        raise RequestError(
+            f"The policy to begin with takes {obs_size} observed numbers and gives {num_outputs} {kind} actions, which "
+            "are not this environment's: name a run of this environment."
+        )
+    if isinstance(policy, LogitPolicy | SquashedPolicy) and not isinstance(own, LogitPolicy | SquashedPolicy):
+        raise RequestError("SAC's policy can only go on in sac: name a run of bc, trpo, ppo or gail to begin with.")
+    hidden = tuple(bias.shape[0] for bias in network.biases[:-1])
+    if (hidden, network.activation) != (tuple(b.shape[0] for b in own.network.biases[:-1]), own.network.activation):
+        sizes = " ".join(map(str, hidden))
+        raise RequestError(
+            "The policy to begin with has a network of another shape than this learner's: "
+            f"pass {options}hidden-sizes {sizes} {options}activation {network.activation}."
+        )
+    if isinstance(own, SquashedPolicy):
+        is_linear = not isinstance(policy, SquashedPolicy) or policy.linear_mean
+        if is_linear != own.linear_mean:
+            raise RequestError(
+                "The policy to begin with "
+                + (
+                    f"gives mean actions as they are: pass {options}linear-mean."
+                    if is_linear
+                    else f"squashes its mean actions: leave out {options}linear-mean."
+                )
+            )

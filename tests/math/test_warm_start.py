@@ -1,0 +1,175 @@
+"""Beginning with a policy that is there already: what is kept of it, what is refused, and what holds it at first."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from menura.core import BoxActions, DiscreteActions, RequestError, Spec
+from menura.forward.sac import before_squashing
+from menura.forward.warm_start import begun_with, taken_over
+from menura.imitation.bc import distance_to_demos
+from menura.networks import RunningNorm, make_policy
+from menura.run.train import warm_policy
+from tests.learners import SMALL, SPECS, random_transitions
+
+SAC_LIKE_BC = dataclasses.replace(SMALL["sac"], activation="tanh", linear_mean=True)
+
+
+def cloned(spec, hidden_sizes=(8,), activation="tanh", seed=0):
+    """A policy with weights and statistics that say something."""
+    policy = make_policy(spec, hidden_sizes, activation=activation, initial_log_std=-2.9, key=jax.random.key(seed))
+    rng = np.random.default_rng(seed)
+    norm = RunningNorm(spec.obs_size).add(jnp.asarray(rng.normal(2.0, 3.0, (20, spec.obs_size)), jnp.float32))
+    last = jnp.asarray(rng.normal(0.0, 0.1, policy.network.weights[-1].shape), jnp.float32)
+    return eqx.tree_at(lambda p: (p.norm, p.network.weights[-1]), policy, (norm, last))
+
+
+OBS = jnp.asarray(np.random.default_rng(5).normal(2.0, 3.0, (6, 3)), jnp.float32)
+
+
+@pytest.mark.parametrize("name", ["trpo", "sac"])
+def test_a_real_policy_goes_on_with_the_same_mean_actions(name):
+    spec = SPECS["box"]
+    learner = dataclasses.replace(SMALL["trpo"], initial_log_std=-1.5) if name == "trpo" else SAC_LIKE_BC
+    policy = cloned(spec)
+    taken = taken_over(learner, spec, policy)
+    assert type(taken) is type(learner.init(spec, key=jax.random.key(0)).policy)
+    assert jax.tree.structure(taken) == jax.tree.structure(learner.init(spec, key=jax.random.key(0)).policy)
+    inside = [policy(o) for o in OBS]
+    assert all(np.all(np.abs((a - policy.center) / policy.half_width) < 0.95) for a in inside)
+    assert_allclose([taken(o) for o in OBS], inside, rtol=1e-4, atol=1e-4)
+    if name == "trpo":
+        assert_allclose(taken.log_std, -1.5)
+    # Beginning with it again, as a resumed run does, changes nothing.
+    again = taken_over(learner, spec, taken)
+    for a, b in zip(jax.tree.leaves(taken), jax.tree.leaves(again), strict=True):
+        assert_allclose(a, b, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["ppo", "sac"])
+def test_a_discrete_policy_goes_on_with_the_same_probabilities(name):
+    spec = SPECS["discrete"]
+    policy = cloned(spec)
+    taken = taken_over(SMALL["ppo"] if name == "ppo" else SAC_LIKE_BC, spec, policy)
+    want = [policy.distribution(o).log_probs for o in OBS]
+    assert_allclose([taken.distribution(o).log_probs for o in OBS], want, rtol=1e-4, atol=1e-4)
+
+
+def test_the_first_rollout_does_not_change_what_the_network_means():
+    policy = taken_over(SMALL["trpo"], SPECS["box"], cloned(SPECS["box"]))
+    moved = eqx.tree_at(lambda p: p.norm, policy, policy.norm.add(100 + 50 * jnp.ones((4096, 3))))
+    assert_allclose(moved(OBS[0]), policy(OBS[0]), atol=1e-2)
+
+
+def test_a_policy_cloned_without_an_environment_acts_within_other_bounds_as_it_did():
+    narrow = Spec(3, BoxActions((-0.5, 1.0), (0.5, 2.0)))
+    policy = cloned(narrow)
+    taken = taken_over(SMALL["trpo"], SPECS["box"], policy)
+    assert_allclose([taken(o) for o in OBS], [policy(o) for o in OBS], rtol=1e-4, atol=1e-5)
+    assert_allclose(taken.half_width, [1.0, 2.5])
+
+
+def test_before_squashing_by_hand():
+    at = jnp.array([-0.95, 0.0, 0.5, 0.95, 1.0, 3.0])
+    edge, slope = np.arctanh(0.95), 1 / (1 - 0.95**2)
+    want = [-edge, 0.0, np.arctanh(0.5), edge, edge + 0.05 * slope, edge + 2.05 * slope]
+    assert_allclose(before_squashing(at), want, rtol=1e-4)
+    gradient = jax.grad(lambda x: jnp.sum(before_squashing(x)))(at)
+    assert_allclose(gradient[jnp.array([1, 2, 5])], [1.0, 4 / 3, slope], rtol=1e-4)
+
+
+REFUSED = {
+    "another size of observations": (SMALL["trpo"], cloned(Spec(5, SPECS["box"].actions)), "name a run of this env"),
+    "discrete for real": (SMALL["trpo"], cloned(Spec(3, DiscreteActions(2))), "discrete actions"),
+    "other hidden layers": (SMALL["gail"], cloned(SPECS["box"], (8, 4)), "--forward.hidden-sizes 8 4 --forward.activ"),
+    "another activation": (SMALL["ppo"], cloned(SPECS["box"], activation="relu"), "--activation relu"),
+    "a learner that squashes": (dataclasses.replace(SAC_LIKE_BC, linear_mean=False), cloned(SPECS["box"]),
+                                "pass --linear-mean"),
+    "squashed into one that does not": (SMALL["trpo"], SMALL["sac"].init(SPECS["box"], key=jax.random.key(0)).policy,
+                                        "SAC's policy can only go on in sac"),
+    "squashed, and not told": (SAC_LIKE_BC, dataclasses.replace(SMALL["sac"], activation="tanh").init(
+        SPECS["box"], key=jax.random.key(0)).policy, "leave out --linear-mean"),
+    "a learner that does not act": (SMALL["bc"], cloned(SPECS["box"]), "leave out the warm start"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_does_not_fit_is_refused_with_what_to_pass(case):
+    learner, policy, words = REFUSED[case]
+    with pytest.raises(RequestError, match=words):
+        warm_policy(learner, SPECS["box"], policy)
+
+
+@pytest.mark.parametrize("name", ["ppo", "sac"])
+def test_the_policy_is_held_while_its_critic_is_new(name):
+    spec, learner = SPECS["discrete"], SMALL[name]
+    if name == "ppo":
+        learner = dataclasses.replace(learner, critic_updates=2)
+    else:
+        # Rollouts have 32 steps and learning starts at the first: with 33 steps more, the third moves the policy.
+        learner = dataclasses.replace(learner, critic_steps=33, learning_starts=32, activation="tanh")
+    state = learner.init(spec, key=jax.random.key(0))
+    state = begun_with(state, taken_over(learner, spec, cloned(spec)))
+    rollout = random_transitions(spec, (8, 4))
+    update = jax.jit(lambda s, k: learner.update(s, rollout, rollout.reward, key=k)[0])
+    policies, critics = [state.policy], [state.value if name == "ppo" else state.q]
+    for i in range(3):
+        state = update(state, jax.random.key(i))
+        policies.append(state.policy)
+        critics.append(state.value if name == "ppo" else state.q)
+
+    def same(a, b):
+        return [np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)]
+
+    assert all(same(policies[0], policies[1]))
+    assert all(same(policies[0], policies[2]))
+    assert not all(same(policies[2].network, policies[3].network))
+    for before, after in zip(critics[:-1], critics[1:], strict=True):
+        assert not all(same(before, after))
+
+
+def test_the_distance_to_the_experts_actions_by_hand():
+    spec = SPECS["box"]
+    policy = cloned(spec)
+    rows = random_transitions(spec, (5,))
+    reference = eqx.tree_at(lambda p: p.log_std, policy, jnp.array([-1.0, 0.5]))
+    mean = np.stack([policy(o) for o in rows.obs])
+    std = np.exp([-1.0, 0.5]) * np.asarray(policy.half_width)
+    z = (np.asarray(rows.action) - mean) / std
+    want = np.mean(np.sum(0.5 * z**2 + np.log(std) + 0.5 * np.log(2 * np.pi), axis=1))
+    # The policy's own deviations play no part, and are not pulled at.
+    value, gradient = eqx.filter_value_and_grad(lambda p: distance_to_demos(p, reference, rows))(policy)
+    assert_allclose(value, want, rtol=1e-4)
+    assert_array_equal(gradient.log_std, 0)
+    assert float(jnp.max(jnp.abs(gradient.network.biases[-1]))) > 0
+    discrete = cloned(SPECS["discrete"])
+    rows = random_transitions(SPECS["discrete"], (5,))
+    log_probs = [discrete.distribution(o).log_probs[a] for o, a in zip(rows.obs, rows.action, strict=True)]
+    assert_allclose(distance_to_demos(discrete, discrete, rows), -np.mean(log_probs), rtol=1e-5)
+
+
+def test_a_trust_region_step_follows_rewards_less_the_penalty():
+    """With rewards that say nothing, all that is left of the step is towards the demonstrations."""
+    spec, trpo = SPECS["box"], SMALL["trpo"]
+    policy = taken_over(trpo, spec, cloned(spec))
+    rollout, demos = random_transitions(spec, (32,)), random_transitions(spec, (16,), seed=3)
+
+    @jax.jit
+    def stepped(weight):
+        flat = jnp.zeros(32)
+        penalty = lambda p: weight * distance_to_demos(p, policy, demos)  # noqa: E731
+        return trpo._policy_step(policy, rollout.obs, rollout.action, flat, penalty)
+
+    for weight in (1.0, 10.0):
+        nearer, metrics = stepped(weight)
+        gain = distance_to_demos(policy, policy, demos) - distance_to_demos(nearer, policy, demos)
+        assert_allclose(metrics["policy/improvement"], weight * gain, rtol=2e-2)
+        assert float(gain) > 0
+        assert 0 < float(metrics["policy/kl"]) <= trpo.max_kl
+    _, metrics = stepped(0.0)
+    assert float(metrics["policy/accepted"]) == 0
