@@ -36,7 +36,7 @@ def shaped(
     *,
     gamma: Hyper,
 ) -> Float[Array, "*batch"]:
-    """f = g + γ(1 − terminated)·h(s′) − h(s) (Fu, Luo & Levine 2018, eq. 4).
+    """f = g + γ(1 − terminated)·h(s′) − h(s) (Fu, Luo & Levine 2018).
 
     Nothing follows a termination, so it has no potential; with one, endings would be paid by what h says of them.
     """
@@ -83,14 +83,12 @@ class ShapedScore(eqx.Module):
     """g. With ``state_only`` it is called with an action too, and does not look at it."""
     potential: Callable[[Float[Array, " obs"]], Float[Array, " one"]]
     """h, of observations as ``reward`` standardizes them."""
-    gamma: Float[Array, ""]
 
     def __init__(
         self,
         spec: Spec,
         hidden_sizes: tuple[int, ...],
         *,
-        gamma: Hyper,
         state_only: bool,
         activation: Activation,
         key: PRNGKeyArray,
@@ -112,7 +110,6 @@ class ShapedScore(eqx.Module):
         self.potential = make_network(
             spec.obs_size, 1, hidden_sizes, activation=activation, out_scale=0.1, key=potential_key
         )
-        self.gamma = jnp.asarray(gamma, jnp.float32)
 
     def bounds(self) -> tuple[Float[Array, " action"] | None, Float[Array, " action"] | None]:
         """Lowest and highest action; ``None`` where actions are discrete."""
@@ -125,16 +122,18 @@ class ShapedScore(eqx.Module):
         """What the networks see of one step: g's inputs, then the standardized successor."""
         return jnp.concatenate([self.reward.features(step.obs, step.action), self.reward.norm(step.next_obs)])
 
-    def of_features(self, features: Float[Array, " features"], terminated: Bool[Array, ""]) -> Float[Array, ""]:
+    def of_features(
+        self, features: Float[Array, " features"], terminated: Bool[Array, ""], *, gamma: Hyper
+    ) -> Float[Array, ""]:
         """f of what :meth:`features` gave."""
         size = self.reward.norm.mean.shape[0]
         obs, next_obs = features[:size], features[-size:]
         reward = self.reward.of_features(features[:-size])
-        return shaped(reward, self.potential(obs)[0], self.potential(next_obs)[0], terminated, gamma=self.gamma)
+        return shaped(reward, self.potential(obs)[0], self.potential(next_obs)[0], terminated, gamma=gamma)
 
-    def __call__(self, step: Transition) -> Float[Array, ""]:
+    def __call__(self, step: Transition, *, gamma: Hyper) -> Float[Array, ""]:
         """f of one step."""
-        return self.of_features(self.features(step), step.terminated)
+        return self.of_features(self.features(step), step.terminated, gamma=gamma)
 
 
 class AIRLState(eqx.Module):
@@ -184,11 +183,9 @@ class AIRL(AbstractImitationLearner):
     def init(self, spec: Spec, *, key: PRNGKeyArray) -> AIRLState:
         """A fresh policy and a reward near 0."""
         forward_key, score_key = jax.random.split(key)
-        forward: Any = self.forward
         score = ShapedScore(
             spec,
             self.hidden_sizes,
-            gamma=forward.gamma,
             state_only=self.state_only,
             activation=self.activation,
             key=score_key,
@@ -196,6 +193,12 @@ class AIRL(AbstractImitationLearner):
         )
         opt_state = self.optimizer(self.learning_rate).init(_networks(score))
         return AIRLState(self.forward.init(spec, key=forward_key), score, opt_state)
+
+    @property
+    def gamma(self) -> Hyper:
+        """Discount of the potential: the forward learner's."""
+        forward: Any = self.forward
+        return forward.gamma
 
     @property
     def num_steps(self) -> int:
@@ -231,7 +234,8 @@ class AIRL(AbstractImitationLearner):
 
     def logit(self, state: AIRLState, steps: Transition) -> Float[Array, " batch"]:
         """f − λ log π of flat steps: high where they look like the expert's."""
-        return jax.vmap(state.score)(steps) - self.entropy_weight * self.log_prob(state, steps)
+        f = jax.vmap(lambda step: state.score(step, gamma=self.gamma))(steps)
+        return f - self.entropy_weight * self.log_prob(state, steps)
 
     def reward(self, state: AIRLState, batch: Transition) -> Float[Array, "time env"]:
         """What a rollout ``[time, env]`` of the acting policy earns, by the score as it is now."""
@@ -255,14 +259,18 @@ class AIRL(AbstractImitationLearner):
         self, score: ShapedScore, expert: Any, learner: Any, mix: Float[Array, " batch"]
     ) -> tuple[Float[Array, ""], Metrics]:
         """The logistic loss of f − λ log π with the penalty on f; each side is (features, terminated, log π)."""
+
+        def f(features: Array, terminated: Array) -> Float[Array, ""]:
+            return score.of_features(features, terminated, gamma=self.gamma)
+
         logit_expert, logit_learner = (
-            jax.vmap(score.of_features)(features, terminated) - self.entropy_weight * log_prob
+            jax.vmap(f)(features, terminated) - self.entropy_weight * log_prob
             for features, terminated, log_prob in (expert, learner)
         )
         loss = JensenShannon().loss(logit_expert, logit_learner)
         between = mix[:, None] * expert[0] + (1 - mix[:, None]) * learner[0]
         goes_on = jnp.asarray(False)
-        slope = jax.vmap(lambda x: slope_of(lambda y: score.of_features(y, goes_on), x))(between)
+        slope = jax.vmap(lambda x: slope_of(lambda y: f(y, goes_on), x))(between)
         penalty = jnp.mean(jnp.square(slope - self.gradient_norm))
         return loss + self.gradient_penalty * penalty, {
             "score/loss": loss,
