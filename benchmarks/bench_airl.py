@@ -22,7 +22,7 @@ TABLE = {
     "reward_form": "logit",
     "gradient_penalty": 0.0,
     "hidden_sizes": (),
-    "learning_rate": 0.01,
+    "learning_rate": 0.005,
     "num_score_steps": 20,
     "score_batch_size": 1024,
 }

@@ -33,7 +33,7 @@ RING = (np.arange(len(REWARD))[:, None] + MOVES) % len(REWARD)
 
 def test_a_shaped_reward_by_hand():
     got = shaped(*map(jnp.asarray, ([1.0, 1.0], [5.0, 5.0], [3.0, 3.0], [False, True])), gamma=0.9)
-    assert_allclose(got, [1 + 0.9 * 3 - 5, 1 - 5])
+    assert_allclose(got, [1 + 0.9 * 3 - 5, 1 - 5], rtol=1e-6)
 
 
 def test_a_potential_telescopes_over_an_episode(rng):
@@ -78,7 +78,7 @@ def case(request):
     spec = SPECS[request.param]
     learner = dataclasses.replace(SMALL["airl"], reward_form="logit", entropy_weight=0.3, state_only=False)
     state = jax.jit(lambda key: learner.init(spec, key=key))(jax.random.key(0))
-    return Case(learner, state, random_transitions(spec, (4, 2)))
+    return Case(learner, state, random_transitions(spec, (8, 4)))
 
 
 def test_what_the_learner_earns_is_f_less_lambda_log_pi_by_hand(case):
@@ -105,13 +105,13 @@ def test_the_loss_by_hand(case):
     """Logistic, with λ log π taken from f on both sides, and the penalty on f alone."""
     learner, state, batch = case
     features = jax.jit(jax.vmap(state.score.features))(flatten_time(batch))
-    ended, unlikely = jnp.array([False, True] * 4), jnp.linspace(-3.0, 1.0, 8)
+    ended, unlikely = jnp.array([False, True] * 16), jnp.linspace(-3.0, 1.0, 32)
     f = np.asarray(
         jax.jit(jax.vmap(lambda x, e: state.score.of_features(x, e, gamma=learner.forward.gamma)))(features, ended)
     )
     loss = jax.jit(dataclasses.replace(learner, gradient_penalty=2.0).score_loss)
     # Both sides hold the same features, so that every point between them is one of these.
-    total, metrics = loss(state.score, (features, ended, unlikely), (features, ended, 2 * unlikely), jnp.zeros(8))
+    total, metrics = loss(state.score, (features, ended, unlikely), (features, ended, 2 * unlikely), jnp.zeros(32))
     expert, learned = f - 0.3 * np.asarray(unlikely), f - 0.6 * np.asarray(unlikely)
     want = np.mean(np.log1p(np.exp(-expert))) + np.mean(np.log1p(np.exp(learned)))
     assert_allclose(metrics["score/loss"], want, rtol=1e-5)
@@ -119,7 +119,7 @@ def test_the_loss_by_hand(case):
     small = 1e-2
     moved = jax.jit(jax.vmap(lambda x: state.score.of_features(x, jnp.asarray(False), gamma=learner.forward.gamma)))
     steps = small * jnp.eye(features.shape[1])
-    slopes = [np.linalg.norm((moved(x + steps) - moved(x - steps)) / (2 * small)) for x in features]
+    slopes = [np.linalg.norm((moved(x[None] + steps) - moved(x[None] - steps)) / (2 * small)) for x in features]
     assert_allclose(metrics["score/gradient_penalty"], np.mean((np.array(slopes) - 1) ** 2), rtol=1e-2)
 
 
@@ -226,9 +226,9 @@ def test_the_reward_of_a_deterministic_decomposable_problem_is_found_up_to_a_con
         reward_form="logit",
         gradient_penalty=0.0,
         hidden_sizes=(),
-        learning_rate=0.02,
+        learning_rate=0.005,
         num_score_steps=20,
-        score_batch_size=1024,
+        score_batch_size=512,
     )
     spec = Spec(len(REWARD), DiscreteActions(3))
     state = learner.init(spec, key=jax.random.key(0))
@@ -245,6 +245,6 @@ def test_the_reward_of_a_deterministic_decomposable_problem_is_found_up_to_a_con
     g = np.mean(found[-30:], axis=0)
     assert np.corrcoef(g, REWARD)[0, 1] >= 0.99
     # Up to a constant, not up to a scale: the entropy's weight sets it.
-    assert_allclose(g - g.mean(), REWARD - REWARD.mean(), atol=0.15)
+    assert_allclose(g - g.mean(), REWARD - REWARD.mean(), atol=0.1)
     learned = np.exp(soft_policy(np.repeat(g[:, None], 3, axis=1)))
     assert_allclose(learned, expert / expert.sum(axis=1, keepdims=True), atol=0.05)
