@@ -9,6 +9,7 @@ from menura.forward.ppo import PPO
 from menura.forward.sac import SAC
 from menura.forward.trpo import TRPO
 from menura.imitation.adversarial import GAIL
+from menura.imitation.airl import AIRL
 from menura.imitation.bc import BC
 from menura.run.registry import ALGORITHMS
 
@@ -20,6 +21,7 @@ SMALL = {
     "sac": SAC(num_steps=8, num_updates=3, batch_size=8, replay_size=48, learning_starts=16, hidden_sizes=(8,)),
     "bc": BC(num_batches=4, batch_size=8, hidden_sizes=(8,)),
     "gail": GAIL(forward=SMALL_TRPO, reward_form="positive", num_score_steps=2, score_batch_size=16, hidden_sizes=(8,)),
+    "airl": AIRL(forward=SMALL_TRPO, reward_form="positive", num_score_steps=2, score_batch_size=16, hidden_sizes=(8,)),
 }
 assert SMALL.keys() == ALGORITHMS.keys(), "Give every registered algorithm a small version here."
 

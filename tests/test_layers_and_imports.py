@@ -30,6 +30,7 @@ OPTIONAL = (
     "wandb",
 )
 PUBLIC_NAMES = {
+    "AIRL",
     "BC",
     "GAIL",
     "PPO",

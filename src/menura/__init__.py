@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from menura.forward.sac import SAC
     from menura.forward.trpo import TRPO
     from menura.imitation.adversarial import GAIL
+    from menura.imitation.airl import AIRL
     from menura.imitation.bc import BC
     from menura.run.artifacts import load_policy
     from menura.run.train import Run, train
 
 _HOMES = {
+    "AIRL": "imitation.airl",
     "BC": "imitation.bc",
     "GAIL": "imitation.adversarial",
     "PPO": "forward.ppo",
@@ -52,6 +54,7 @@ _HOMES = {
 """Every public name, and the module that it lives in."""
 
 __all__ = [
+    "AIRL",
     "BC",
     "GAIL",
     "PPO",

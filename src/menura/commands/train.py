@@ -30,7 +30,7 @@ ALGORITHM is one of {", ".join(ALGORITHMS)}; ENV is an environment's id, or `pac
 `train bc DATASET` clones without an environment.
 
 options that decide what the others are:
-  --forward NAME          the forward learner inside gail: {", ".join(FORWARD)}
+  --forward NAME          the forward learner inside gail or airl: {", ".join(FORWARD)}
   --regularizer NAME      the cost regulariser of gail: {", ".join(REGULARIZERS)}
   --preset NAME           begin with these settings (`menura list presets`) instead of the environment's own
   --warm-start RUN        begin with the policy of an earlier run, and with settings that keep it

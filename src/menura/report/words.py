@@ -17,6 +17,8 @@ _METHODS = {
     "bc": "Behavioral cloning: it learns to predict the expert's action from the expert's observation.",
     "gail": "Adversarial imitation: a score learns to tell the expert's steps from the learner's, and the learner is "
     "trained until its steps score like the expert's.",
+    "airl": "Adversarial inverse reinforcement learning: a score made of a reward, a potential and the policy's own "
+    "log-probability tells the expert's steps from the learner's, so that a reward is left in the end.",
     "trpo": "Reinforcement learning on the environment's own reward, by trust-region policy optimization.",
     "ppo": "Reinforcement learning on the environment's own reward, by proximal policy optimization.",
     "sac": "Reinforcement learning on the environment's own reward, by soft actor-critic from replay.",

@@ -32,7 +32,7 @@ class Preset:
         return "-".join(filter(None, (self.algorithm, self.forward, self.family.lower())))
 
 
-DEFAULT_FORWARD = {"gail": "trpo"}
+DEFAULT_FORWARD = {"gail": "trpo", "airl": "trpo"}
 """The forward learner inside an imitation learner where none is named."""
 
 _QUICK = {
@@ -76,6 +76,11 @@ PRESETS: tuple[Preset, ...] = (
     Preset("gail", "ppo", "discrete", 300_000, 32, {"gradient_norm": 0.0}),
     Preset("gail", "ppo", "box", 1_000_000, 32, {"forward.initial_log_std": -1.0}),
     Preset("gail", "ppo", "Hopper", 1_000_000, 32, {"forward.gamma": 0.995, "forward.learning_rate": 2.2e-4}),
+    Preset("airl", "trpo", "discrete", 200_000, 32, {"gradient_norm": 0.0, "reward_form": "auto"}),
+    Preset("airl", "trpo", "box", 1_000_000, 32, {"reward_form": "auto"}),
+    Preset("airl", "trpo", "HalfCheetah", 460_000, 32, {"reward_form": "auto", **_QUICK}),
+    Preset("airl", "ppo", "discrete", 300_000, 32, {"gradient_norm": 0.0, "reward_form": "auto"}),
+    Preset("airl", "ppo", "box", 1_000_000, 32, {"reward_form": "auto", "forward.initial_log_std": -1.0}),
 )
 
 

@@ -8,6 +8,7 @@ from menura.forward.ppo import PPO
 from menura.forward.sac import SAC
 from menura.forward.trpo import TRPO
 from menura.imitation.adversarial import GAIL
+from menura.imitation.airl import AIRL
 from menura.imitation.bc import BC
 from menura.regularizers import (
     AbstractRegularizer,
@@ -27,7 +28,7 @@ from menura.regularizers import (
 FORWARD: dict[str, type[AbstractForwardLearner]] = {"ppo": PPO, "trpo": TRPO}
 OFF_POLICY: dict[str, type[AbstractForwardLearner]] = {"sac": SAC}
 """Learn from the environment's reward only: inside an imitation learner their replay would hold stale rewards."""
-IMITATION: dict[str, type[AbstractImitationLearner]] = {"bc": BC, "gail": GAIL}
+IMITATION: dict[str, type[AbstractImitationLearner]] = {"bc": BC, "gail": GAIL, "airl": AIRL}
 ALGORITHMS: dict[str, type[AbstractLearner]] = {**FORWARD, **OFF_POLICY, **IMITATION}
 REGULARIZERS: dict[str, type[AbstractRegularizer]] = {
     "jensen_shannon": JensenShannon,

@@ -34,6 +34,7 @@ from menura.environments.collect import QUICK_COMPILATION, collect
 from menura.evaluation import Evaluation, UniformPolicy, evaluate
 from menura.forward.warm_start import begun_with, taken_over
 from menura.imitation.adversarial import GAIL
+from menura.imitation.airl import AIRL
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,7 @@ def resolve_reward_form(learner: AbstractLearner, env: Envs | None, demos: Demon
     ending. Where the expert's episodes are shorter than the uniform policy's, ending is what it is good at,
     and the form is ``negative``; elsewhere, and where none of its episodes ends by termination, ``positive``.
     """
-    if not isinstance(learner, GAIL) or learner.reward_form != "auto" or demos is None or env is None:
+    if not isinstance(learner, GAIL | AIRL) or learner.reward_form != "auto" or demos is None or env is None:
         return learner
     # Departs from Ho & Ermon 2016: the form follows from the data instead of being set by hand for each task,
     # because it decides some tasks by itself.
