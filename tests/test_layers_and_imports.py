@@ -31,6 +31,7 @@ OPTIONAL = (
 )
 PUBLIC_NAMES = {
     "BC",
+    "DAgger",
     "GAIL",
     "PPO",
     "SAC",

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from menura.forward.trpo import TRPO
     from menura.imitation.adversarial import GAIL
     from menura.imitation.bc import BC
+    from menura.imitation.dagger import DAgger
     from menura.run.artifacts import load_policy
     from menura.run.train import Run, train
 
 _HOMES = {
     "BC": "imitation.bc",
+    "DAgger": "imitation.dagger",
     "GAIL": "imitation.adversarial",
     "PPO": "forward.ppo",
     "SAC": "forward.sac",
@@ -53,6 +55,7 @@ _HOMES = {
 
 __all__ = [
     "BC",
+    "DAgger",
     "GAIL",
     "PPO",
     "SAC",

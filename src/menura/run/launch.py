@@ -36,9 +36,10 @@ from menura.run.artifacts import (
     write_bytes,
     write_json,
 )
+from menura.run.experts import Expert, KeepsLabels, load_expert
 from menura.run.folder import RunFolder, load_checkpoint
 from menura.run.registry import algorithm_name, from_json, to_json
-from menura.run.train import Checkpoint, Watcher, resolve_reward_form, train
+from menura.run.train import Checkpoint, Watcher, resolve_max_labels, resolve_reward_form, train
 
 FINAL_EPISODES = 50
 """Episodes of the evaluation that ``result.json`` holds."""
@@ -69,6 +70,8 @@ class Request:
     """Environment steps between evaluations, each of which is a checkpoint; 0 for the end only."""
     eval_episodes: int = 5
     preset: str | None = None
+    expert: str | None = None
+    """Whom DAgger asks: a run folder, or ``module:object``."""
 
     @property
     def algorithm(self) -> str:
@@ -92,6 +95,7 @@ class Request:
             "env_kwargs": self.env_kwargs,
             "spec": spec_to_json(spec),
             "demos": demos,
+            "expert": self.expert,
             "total_steps": self.total_steps,
             "seed": self.seed,
             "num_envs": self.num_envs,
@@ -113,6 +117,7 @@ class Request:
             subsample=demos.get("subsample", 1),
             shuffle_actions=demos.get("shuffle_actions", False),
             preset=config.get("preset"),
+            expert=config.get("expert"),
             **{name: config[name] for name in same},
         )
 
@@ -144,11 +149,14 @@ class Prepared:
     env: Envs | None
     spec: Spec
     demos: Demonstrations | None
+    expert: Expert | None = None
 
     @property
     def config(self) -> dict[str, Any]:
         """``config.json``."""
         expert_return = math.nan if self.demos is None else self.demos.expert_return
+        if self.expert is not None:
+            expert_return = self.expert.mean_return
         return self.request.to_json(self.spec) | {"expert_return": expert_return}
 
 
@@ -162,8 +170,10 @@ def prepare(request: Request) -> Prepared:
     if env is not None:
         request.learner.steps_per_update(request.num_envs)
         learner = resolve_reward_form(request.learner, env, demos)
+        learner = resolve_max_labels(learner, request.total_steps, request.num_envs)
         request = dataclasses.replace(request, backend=env.backend, learner=learner)
-    return Prepared(request, env, spec, demos)
+    expert = None if request.expert is None or env is None else load_expert(request.expert, env)
+    return Prepared(request, env, spec, demos, expert)
 
 
 def launch(
@@ -176,7 +186,10 @@ def launch(
     run = new_folder(out, request)
     write_json(run / "config.json", config)
     write_bytes(run / "command.txt", (shlex.join(sys.argv) + "\n").encode())
-    write_json(run / "meta.json", provenance(None if request.demos is None else locate(request.demos)))
+    meta = provenance(None if request.demos is None else locate(request.demos))
+    if prepared.expert is not None:
+        meta["expert_sha256"] = prepared.expert.sha256
+    write_json(run / "meta.json", meta)
     return _train_in(RunFolder(run, loggers=loggers), prepared, None, watchers, started)
 
 
@@ -186,10 +199,12 @@ def resume(run: Path, *, loggers: Sequence[str] = ("csv", "tensorboard"), watche
     request = Request.from_json(read_json(run / "config.json"))
     if (run / "result.json").exists():
         raise RequestError(f"{run} is finished: `menura eval {run}` shows how it does.")
-    recorded = read_json(run / "meta.json").get("data_sha256")
-    if request.demos is not None and file_hash(locate(request.demos)) != recorded:
+    meta = read_json(run / "meta.json")
+    if request.demos is not None and file_hash(locate(request.demos)) != meta.get("data_sha256"):
         raise RequestError(f"{request.demos} is not the file that {run} was started with: put that one back.")
     prepared = prepare(request)
+    if prepared.expert is not None and prepared.expert.sha256 != meta.get("expert_sha256"):
+        raise RequestError(f"{request.expert} is not the expert that {run} was started with: put that one back.")
     checkpoint = load_checkpoint(run, prepared.env)
     resume_at = 0 if checkpoint is None else checkpoint.progress.env_steps
     return _train_in(RunFolder(run, loggers=loggers, resume_at=resume_at), prepared, checkpoint, watchers, started)
@@ -205,6 +220,9 @@ def _train_in(
     request, run = prepared.request, folder.path
     evaluates = request.env is not None and request.eval_every > 0
     eval_env = make_env(request, min(request.eval_episodes, FINAL_EPISODES)) if evaluates else None
+    expert, env = prepared.expert, prepared.env
+    if expert is not None and env is not None:
+        watchers = (KeepsLabels(run, env), *watchers)
     background = ThreadPoolExecutor(1)
     try:
         # What is compared with at the end is played while the first update compiles, which takes one core.
@@ -221,6 +239,7 @@ def _train_in(
             eval_episodes=request.eval_episodes,
             watchers=(folder, *watchers),
             resume=checkpoint,
+            expert=None if expert is None else expert.actor,
         )
         if finished.stopped_early:
             raise KeyboardInterrupt(f"Interrupted; `menura train --resume {run}` goes on with it.")

@@ -9,6 +9,7 @@ from menura.forward.sac import SAC
 from menura.forward.trpo import TRPO
 from menura.imitation.adversarial import GAIL
 from menura.imitation.bc import BC
+from menura.imitation.dagger import DAgger
 from menura.regularizers import (
     AbstractRegularizer,
     AIRLLink,
@@ -27,7 +28,7 @@ from menura.regularizers import (
 FORWARD: dict[str, type[AbstractForwardLearner]] = {"ppo": PPO, "trpo": TRPO}
 OFF_POLICY: dict[str, type[AbstractForwardLearner]] = {"sac": SAC}
 """Learn from the environment's reward only: inside an imitation learner their replay would hold stale rewards."""
-IMITATION: dict[str, type[AbstractImitationLearner]] = {"bc": BC, "gail": GAIL}
+IMITATION: dict[str, type[AbstractImitationLearner]] = {"bc": BC, "gail": GAIL, "dagger": DAgger}
 ALGORITHMS: dict[str, type[AbstractLearner]] = {**FORWARD, **OFF_POLICY, **IMITATION}
 REGULARIZERS: dict[str, type[AbstractRegularizer]] = {
     "jensen_shannon": JensenShannon,
