@@ -11,6 +11,7 @@ from menura.forward.trpo import TRPO
 from menura.imitation.adversarial import GAIL
 from menura.imitation.airl import AIRL
 from menura.imitation.bc import BC
+from menura.imitation.dagger import DAgger
 from menura.run.registry import ALGORITHMS
 
 SMALL_PPO = PPO(num_steps=8, num_epochs=2, num_minibatches=4, hidden_sizes=(8,))
@@ -20,6 +21,9 @@ SMALL = {
     "trpo": SMALL_TRPO,
     "sac": SAC(num_steps=8, num_updates=3, batch_size=8, replay_size=48, learning_starts=16, hidden_sizes=(8,)),
     "bc": BC(num_batches=4, batch_size=8, hidden_sizes=(8,)),
+    "dagger": DAgger(
+        BC(num_batches=4, batch_size=8, hidden_sizes=(8,), patience=0, heldout_fraction=0.0), num_steps=8, max_labels=96
+    ),
     "gail": GAIL(forward=SMALL_TRPO, reward_form="positive", num_score_steps=2, score_batch_size=16, hidden_sizes=(8,)),
     "airl": AIRL(forward=SMALL_TRPO, reward_form="positive", num_score_steps=2, score_batch_size=16, hidden_sizes=(8,)),
 }

@@ -32,6 +32,7 @@ OPTIONAL = (
 PUBLIC_NAMES = {
     "AIRL",
     "BC",
+    "DAgger",
     "GAIL",
     "PPO",
     "SAC",

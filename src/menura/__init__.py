@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from menura.imitation.adversarial import GAIL
     from menura.imitation.airl import AIRL
     from menura.imitation.bc import BC
+    from menura.imitation.dagger import DAgger
     from menura.run.artifacts import load_policy
     from menura.run.train import Run, train
 
 _HOMES = {
     "AIRL": "imitation.airl",
     "BC": "imitation.bc",
+    "DAgger": "imitation.dagger",
     "GAIL": "imitation.adversarial",
     "PPO": "forward.ppo",
     "SAC": "forward.sac",
@@ -56,6 +58,7 @@ _HOMES = {
 __all__ = [
     "AIRL",
     "BC",
+    "DAgger",
     "GAIL",
     "PPO",
     "SAC",

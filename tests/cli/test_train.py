@@ -4,9 +4,12 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+import menura
 from menura.cli import COMMANDS, main
 
 
@@ -47,6 +50,40 @@ def test_cloning_needs_no_environment(capsys, demos, tmp_path):
     code, _, err = run(capsys, "eval", folder)
     assert code == 2
     assert "without an environment" in err
+
+
+EXPERT = """
+class Agent:
+    def predict(self, obs, deterministic):
+        return (obs[:, 2] + obs[:, 3] > 0).astype(int), None
+"""
+
+
+def test_dagger_asks_an_object_and_its_answers_can_be_cloned(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "asked.py").write_text(EXPERT)
+    small = ["--bc.num-batches", "2", "--bc.hidden-sizes", "8"]
+    code, out, _ = run(
+        capsys, "train", "dagger", "CartPole-v1", "--expert", "asked:Agent", "--total-labels", "90", "--num-envs", "2",
+        "--num-steps", "15", "--eval-every", "30", "--eval-episodes", "1", "--backend", "gymnasium", *small,
+    )  # fmt: skip
+    assert code == 0
+    folder = Path(out.strip().splitlines()[-1])
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["expert"], config["total_steps"], config["learner"]["max_labels"]) == ("asked:Agent", 90, 90)
+    header, *rows = [line.split(",") for line in (folder / "metrics.csv").read_text().splitlines()]
+    assert [float(row[header.index("expert/labels")]) for row in rows] == [30, 60, 90]
+    assert [float(row[header.index("expert/share")]) for row in rows] == [1, 0, 0]
+    # Every visited state is on file with the expert's answer there.
+    answers = menura.load(folder / "demonstrations.npz")
+    assert answers.num_steps == 90
+    for episode in answers.episodes:
+        np.testing.assert_array_equal(episode.actions, episode.obs[:-1, 2] + episode.obs[:-1, 3] > 0)
+    options = ["--demos", folder / "demonstrations.npz", "--total-steps", "300", "--num-batches", "2"]
+    assert run(capsys, "train", "bc", "CartPole-v1", *options)[0] == 0
+    code, _, err = run(capsys, "train", "gail", "CartPole-v1", *options[:2])
+    assert (code, "only bc can" in err) == (2, True)
 
 
 def test_print_config_shows_what_would_run_and_runs_nothing(capsys, demos, tmp_path):
@@ -91,6 +128,24 @@ WRONG = {
     ),
     "no steps": (["train", "ppo", "CartPole-v1", "--total-steps", "0"], "--total-steps"),
     "half a setting": (["train", "ppo", "CartPole-v1", "--env-kwargs", "gravity"], "name=value"),
+    "nobody to ask": (["train", "dagger", "CartPole-v1"], "--expert RUN"),
+    "an expert that is nowhere": (["train", "dagger", "CartPole-v1", "--expert", "nowhere"], "no run folder"),
+    "an expert that cannot be imported": (["train", "dagger", "CartPole-v1", "--expert", "no:body"], "be imported"),
+    "an expert that answers nothing": (["train", "dagger", "CartPole-v1", "--expert", "math:pi"], "no method predict"),
+    "an expert where none is asked": (["train", "ppo", "CartPole-v1", "--expert", "x"], "leave out --expert"),
+    "labels where none are asked for": (["train", "ppo", "CartPole-v1", "--total-labels", "9"], "--total-labels"),
+    "demonstrations beside an expert": (
+        ["train", "dagger", "CartPole-v1", "--expert", "math:pi", "--demos", "x.npz"],
+        "leave out --demos",
+    ),
+    "an early stop where nothing is held out": (
+        ["train", "dagger", "CartPole-v1", "--expert", "math:pi", "--bc.patience", "3"],
+        "set bc.patience to 0",
+    ),
+    "too little room for labels": (
+        ["train", "dagger", "CartPole-v1", "--expert", "math:pi", "--max-labels", "3"],
+        "leave it out",
+    ),
     "an unknown setting": (["train", "ppo", "CartPole-v1", "--env-kwargs", "weather=1"], "weather"),
 }
 

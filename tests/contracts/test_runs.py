@@ -1,7 +1,9 @@
 """Run folders: what they hold, and that a run which was stopped ends with the numbers of one that was not."""
 
+import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -132,6 +134,47 @@ def test_cloning_resumes_too(demos, tmp_path, never_stopped):
         launch(request("bc", "jax", demos), out=tmp_path / "stopped", watchers=[StopsAfter(7)])
     (stopped,) = (tmp_path / "stopped").rglob("config.json")
     same_numbers(whole, resume(stopped.parent))
+
+
+@pytest.mark.parametrize("backend", ["jax", "gymnasium"])
+def test_dagger_resumes_with_every_label_it_had(backend, tmp_path, never_stopped):
+    expert = never_stopped("ppo")[0]
+    asks = Request(
+        dataclasses.replace(SMALL["dagger"], max_labels=0), "CartPole-v1", backend, expert=str(expert), seed=3,
+        total_steps=192, num_envs=4, eval_every=64, eval_episodes=2,
+    )  # fmt: skip
+    whole = launch(asks, out=tmp_path / "whole")
+    with pytest.raises(Stop):
+        launch(asks, out=tmp_path / "stopped", watchers=[StopsAfter(5)])
+    stopped = run_below(tmp_path / "stopped")
+    assert menura.load(stopped / "demonstrations.npz").num_steps == 128
+    same_numbers(whole, resume(stopped))
+    answers = [menura.load(run / "demonstrations.npz") for run in (whole, stopped)]
+    assert answers[0].num_steps == 192
+    assert answers[0].content_hash() == answers[1].content_hash()
+    # The labels are what the expert does in each state, and its run says how well it does.
+    policy, _ = load_policy(expert)
+    for episode in answers[0].episodes:
+        np.testing.assert_array_equal(episode.actions, jax.vmap(policy)(jnp.asarray(episode.obs[:-1])))
+    results = [json.loads((run / "result.json").read_text()) for run in (whole, expert)]
+    assert results[0]["expert_return"] == results[1]["mean_return"]
+
+
+def test_another_expert_than_at_the_start_is_refused_on_resume(tmp_path, never_stopped):
+    expert = tmp_path / "expert"
+    shutil.copytree(never_stopped("ppo")[0], expert)
+    asks = Request(
+        dataclasses.replace(SMALL["dagger"], max_labels=0), "CartPole-v1", "jax", expert=str(expert), num_envs=4,
+        total_steps=64,
+    )  # fmt: skip
+    with pytest.raises(Stop):
+        launch(asks, out=tmp_path / "stopped", watchers=[StopsAfter(1)])
+    write_bytes(expert / "checkpoints" / "last", b"128\n")
+    with pytest.raises(RequestError, match="put that one back"):
+        resume(run_below(tmp_path / "stopped"))
+    with pytest.raises(RequestError, match="not like in shape"):
+        launch(dataclasses.replace(asks, env="Acrobot-v1"), out=tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def run_below(out: Path) -> Path:

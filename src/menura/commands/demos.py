@@ -1,8 +1,5 @@
 """``menura demos show|validate|convert|split|generate``: look at demonstrations, and make them."""
 
-import importlib
-import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -336,7 +333,9 @@ def _expert(arguments: GenerateArguments) -> tuple[Any, str, Any, dict[str, Any]
     if arguments.predict is not None:
         if arguments.env is None:
             raise RequestError("--predict needs --env, the environment to record in.")
-        return _imported(arguments.predict), arguments.env, arguments.backend or "auto", given
+        from menura.run.experts import imported
+
+        return imported(arguments.predict, "--predict"), arguments.env, arguments.backend or "auto", given
     from menura.run.artifacts import load_policy
 
     policy, config = load_policy(run, checkpoint=arguments.checkpoint)
@@ -345,22 +344,6 @@ def _expert(arguments: GenerateArguments) -> tuple[Any, str, Any, dict[str, Any]
         raise RequestError(f"{run} was trained without an environment; name one with --env.")
     backend = arguments.backend or ("auto" if arguments.env else config.get("backend") or "auto")
     return policy, env_id, backend, given or (config.get("env_kwargs") or {} if env_id == config.get("env") else {})
-
-
-def _imported(reference: str) -> Any:
-    """``module:object``; a function without ``predict`` is called for what it returns."""
-    module, colon, name = reference.partition(":")
-    if not (module and colon and name):
-        raise RequestError(f"--predict {reference} must be module:object, as in experts:agent.")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise RequestError(f"--predict {reference} cannot be imported: {error}.") from error
-    return found if hasattr(found, "predict") or not callable(found) else found()
 
 
 def _pairs(env_kwargs: tuple[str, ...]) -> dict[str, Any]:

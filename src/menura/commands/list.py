@@ -56,7 +56,7 @@ def _algorithms() -> dict[str, dict[str, Any]]:
     return {
         name: {
             "about": _first_line(cls),
-            "learns_from": "demonstrations" if name in IMITATION else "reward",
+            "learns_from": "an expert" if name == "dagger" else "demonstrations" if name in IMITATION else "reward",
             "fields": ", ".join(field.name for field in fields(cls)),
         }
         for name, cls in ALGORITHMS.items()

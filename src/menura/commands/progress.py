@@ -16,6 +16,7 @@ SHOWN = {
     "score/expert": "score of expert",
     "score/learner": "learner",
     "loss/heldout": "held-out loss",
+    "expert/disagreement": "disagreement",
 }
 """The metrics that the bar shows, and their names there."""
 

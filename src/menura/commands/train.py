@@ -16,6 +16,7 @@ from menura.core import AbstractImitationLearner, RequestError, Spec
 from menura.demonstrations.readers import load
 from menura.environments.registry import make, native_ids
 from menura.imitation.adversarial import OF_THE_NETWORK
+from menura.imitation.dagger import DAgger
 from menura.regularizers import AbstractFeatureMatching
 from menura.run.artifacts import load_policy, read_json
 from menura.run.folder import LOGGERS
@@ -27,7 +28,7 @@ USAGE = f"""usage: menura train ALGORITHM [ENV | DATASET] [options]
        menura train --resume RUN
 
 ALGORITHM is one of {", ".join(ALGORITHMS)}; ENV is an environment's id, or `package:Id`. They come first.
-`train bc DATASET` clones without an environment.
+`train bc DATASET` clones without an environment; `train dagger ENV --expert RUN` asks an expert while it acts.
 
 options that decide what the others are:
   --forward NAME          the forward learner inside gail or airl: {", ".join(FORWARD)}
@@ -36,6 +37,7 @@ options that decide what the others are:
   --warm-start RUN        begin with the policy of an earlier run, and with settings that keep it
   --backend NAME          auto, jax, envpool or gymnasium: what simulates
   --env-kwargs K=V ...    settings of the environment
+  --total-labels N        how often dagger asks its expert; once a step, so that it is another name of --total-steps
 
 `menura train ALGORITHM ENV --help` lists the rest, with the defaults that the preset gives."""
 
@@ -45,11 +47,13 @@ class TrainOptions:
     """Options of the run; those of the learner follow."""
 
     total_steps: int
-    """Environment steps in all (for bc: expert steps, with repetitions)."""
+    """Environment steps in all (for bc: expert steps, with repetitions; for dagger each is one label of the expert)."""
     num_envs: int
     """Copies of the environment that act at once."""
     demos: Path | None = None
     """Demonstrations: a file or folder in any readable format."""
+    expert: str | None = None
+    """The expert that dagger asks: a run folder, or module:object with Stable-Baselines3's `predict`."""
     num_demos: int | None = None
     """Use this many episodes, from the first on."""
     subsample: int = 1
@@ -176,6 +180,11 @@ def _choose(arguments: list[str]) -> tuple[Choices, list[str]]:
     warm_start, rest = take_option(rest, "--warm-start")
     backend, rest = take_option(rest, "--backend")
     pairs, rest = take_options(rest, "--env-kwargs")
+    labels, rest = take_option(rest, "--total-labels")
+    if labels is not None:
+        if algorithm != "dagger":
+            raise RequestError(f"{algorithm} asks no expert: leave out --total-labels.")
+        rest = ["--total-steps", labels, *rest]
     forward = forward_of(algorithm, asked_forward)
     env = dataset = None
     if len(positional) == 2 and algorithm == "bc" and Path(positional[1]).exists():
@@ -237,10 +246,17 @@ def _parse(choices: Choices, arguments: list[str]) -> tuple[TrainOptions, Any]:
 
 
 def _request(choices: Choices, options: TrainOptions, learner: Any) -> Request:
-    imitates = isinstance(learner, AbstractImitationLearner)
+    asks = isinstance(learner, DAgger)
+    if asks and options.expert is None:
+        raise RequestError("dagger asks an expert: give it one with --expert RUN or --expert module:object.")
+    if not asks and options.expert is not None:
+        raise RequestError(f"{choices.algorithm} asks no expert: leave out --expert.")
+    if asks and options.demos is not None:
+        raise RequestError("dagger learns from what its expert answers: leave out --demos.")
+    imitates = isinstance(learner, AbstractImitationLearner) and not asks
     if imitates and options.demos is None:
         raise RequestError(f"{choices.algorithm} learns from demonstrations: give it some with --demos PATH.")
-    if not imitates and options.demos is not None:
+    if not (imitates or asks) and options.demos is not None:
         raise RequestError(f"{choices.algorithm} learns from the environment's reward: leave out --demos.")
     for name in ("total_steps", "num_envs", "subsample", "eval_episodes"):
         if getattr(options, name) < 1:
@@ -251,7 +267,17 @@ def _request(choices: Choices, options: TrainOptions, learner: Any) -> Request:
     eval_every = options.eval_every
     if eval_every is None:
         eval_every = 0 if choices.env is None else max(1, options.total_steps // _evaluations(choices, learner))
-    same = ("demos", "num_demos", "subsample", "shuffle_actions", "total_steps", "seed", "num_envs", "eval_episodes")
+    same = (
+        "demos",
+        "expert",
+        "num_demos",
+        "subsample",
+        "shuffle_actions",
+        "total_steps",
+        "seed",
+        "num_envs",
+        "eval_episodes",
+    )
     return Request(
         learner=learner,
         env=choices.env,

@@ -37,13 +37,13 @@ def record(
         raise RequestError(f"num_episodes = {num_episodes} must be at least 1.")
     shares = [num_episodes // env.num_envs + (i < num_episodes % env.num_envs) for i in range(env.num_envs)]
     begin, advance = _drive(env, seed)
-    choose = _chooser(policy, seed, deterministic)
+    choose = chooser(policy, seed, deterministic)
     obs = begin()
     recordings = [_Recording(obs[i]) for i in range(env.num_envs)]
     finished: list[list[Episode]] = [[] for _ in shares]
     index = 0
     while any(len(done) < share for done, share in zip(finished, shares, strict=True)):
-        action = _carried_out(choose(obs, index), env.spec)
+        action = carried_out(choose(obs, index), env.spec)
         step = advance(action, index)
         for i, share in enumerate(shares):
             if len(finished[i]) == share:
@@ -114,7 +114,7 @@ def _drive(env: Envs, seed: int) -> tuple[Callable[[], np.ndarray], Callable[[np
     return begin, advance
 
 
-def _chooser(policy: Any, seed: int, deterministic: bool) -> Callable[[np.ndarray, int], np.ndarray]:
+def chooser(policy: Any, seed: int, deterministic: bool) -> Callable[[np.ndarray, int], np.ndarray]:
     """Actions for a batch of observations at a step, by whichever kind of expert."""
     if isinstance(policy, AbstractPolicy):
         key = jax.random.fold_in(jax.random.key(seed), 1)
@@ -137,7 +137,7 @@ def _act(
     return jax.vmap(lambda o, k: policy(o, key=k))(obs, keys)
 
 
-def _carried_out(action: np.ndarray, spec: Spec) -> np.ndarray:
+def carried_out(action: np.ndarray, spec: Spec) -> np.ndarray:
     """The actions as the environment will take them; refuses those it does not have."""
     if isinstance(spec.actions, BoxActions):
         if action.ndim != 2 or action.shape[1] != spec.actions.size:

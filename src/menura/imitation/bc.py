@@ -110,10 +110,33 @@ class BC(AbstractImitationLearner):
         expert = demos.train
         norm = RunningNorm(expert.obs.shape[-1]).add(expert.obs)
         policy = eqx.tree_at(lambda p: p.norm, state.policy, norm)
+        policy, opt_state, loss = self.fit(policy, state.opt_state, expert, expert.obs.shape[0], key=key)
+        has_heldout = demos.heldout.obs.shape[0] > 0
+        heldout_loss = negative_log_likelihood(policy, demos.heldout if has_heldout else expert)
+        # Departs from Ho & Ermon 2016: training goes on for ``patience`` updates after the held-out loss rises, and
+        # the best policy is kept, because that loss is noisy where a few hundred steps are held out.
+        # Without held-out demonstrations the newest policy is the best, and nothing stops early.
+        better = heldout_loss < state.best_loss if has_heldout else jnp.asarray(True)
+        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), policy, state.best)
+        best_loss = jnp.where(better, heldout_loss, state.best_loss)
+        since = jnp.where(better, 0, state.updates_since_best + 1)
+        metrics = {"loss/train": loss, "loss/heldout": heldout_loss}
+        return BCState(policy, opt_state, best, best_loss, since), metrics
+
+    def fit(
+        self,
+        policy: Policy,
+        opt_state: optax.OptState,
+        expert: Transition,
+        num_rows: int | Int[Array, ""],
+        *,
+        key: PRNGKeyArray,
+    ) -> tuple[Policy, optax.OptState, Float[Array, ""]]:
+        """``num_batches`` gradient steps on the first ``num_rows`` rows: policy, optimizer's state and mean loss."""
         weights, fixed = eqx.partition(policy, trainable(policy))
         # One vector of weights: Adam is then one fused loop instead of one for every array.
         flat, unravel = ravel_pytree(weights)
-        index = jax.random.randint(key, (self.num_batches, self.batch_size), 0, expert.obs.shape[0])
+        index = jax.random.randint(key, (self.num_batches, self.batch_size), 0, num_rows)
 
         def loss(flat: Array, rows: Transition) -> Float[Array, ""]:
             return negative_log_likelihood(self._bounded(eqx.combine(unravel(flat), fixed)), rows)
@@ -125,19 +148,8 @@ class BC(AbstractImitationLearner):
             moved: Any = optax.apply_updates(flat, step)
             return (moved, opt_state), value
 
-        (flat, opt_state), losses = jax.lax.scan(one_batch, (flat, state.opt_state), index)
-        policy = self._bounded(eqx.combine(unravel(flat), fixed))
-        has_heldout = demos.heldout.obs.shape[0] > 0
-        heldout_loss = negative_log_likelihood(policy, demos.heldout if has_heldout else expert)
-        # Departs from Ho & Ermon 2016: training goes on for ``patience`` updates after the held-out loss rises, and
-        # the best policy is kept, because that loss is noisy where a few hundred steps are held out.
-        # Without held-out demonstrations the newest policy is the best, and nothing stops early.
-        better = heldout_loss < state.best_loss if has_heldout else jnp.asarray(True)
-        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), policy, state.best)
-        best_loss = jnp.where(better, heldout_loss, state.best_loss)
-        since = jnp.where(better, 0, state.updates_since_best + 1)
-        metrics = {"loss/train": jnp.mean(losses), "loss/heldout": heldout_loss}
-        return BCState(policy, opt_state, best, best_loss, since), metrics
+        (flat, opt_state), losses = jax.lax.scan(one_batch, (flat, opt_state), index)
+        return self._bounded(eqx.combine(unravel(flat), fixed)), opt_state, jnp.mean(losses)
 
     def _bounded(self, policy: Policy) -> Policy:
         if not isinstance(policy, GaussianPolicy):

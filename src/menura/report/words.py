@@ -15,6 +15,8 @@ _ABSOLUTE_PATH = re.compile(r"(?<![\w.:/])(?:~|/[\w.+-]+|[A-Za-z]:[\\/])[^\s'\",
 
 _METHODS = {
     "bc": "Behavioral cloning: it learns to predict the expert's action from the expert's observation.",
+    "dagger": "Cloning of an expert that is asked: the learner acts, the expert says what it would have done in each "
+    "state, and the learner is trained to predict all of its answers.",
     "gail": "Adversarial imitation: a score learns to tell the expert's steps from the learner's, and the learner is "
     "trained until its steps score like the expert's.",
     "airl": "Adversarial inverse reinforcement learning: a score made of a reward, a potential and the policy's own "

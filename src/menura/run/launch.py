@@ -40,9 +40,18 @@ from menura.run.artifacts import (
     write_bytes,
     write_json,
 )
+from menura.run.experts import Expert, KeepsLabels, load_expert
 from menura.run.folder import RunFolder, load_checkpoint
 from menura.run.registry import algorithm_name, from_json, to_json
-from menura.run.train import Checkpoint, Watcher, resolve_reward_form, sees_actions, train, warm_policy
+from menura.run.train import (
+    Checkpoint,
+    Watcher,
+    resolve_max_labels,
+    resolve_reward_form,
+    sees_actions,
+    train,
+    warm_policy,
+)
 
 FINAL_EPISODES = 50
 """Episodes of the evaluation that ``result.json`` holds."""
@@ -77,6 +86,8 @@ class Request:
     preset: str | None = None
     warm_start: Path | None = None
     """A run whose last policy is begun with."""
+    expert: str | None = None
+    """Whom DAgger asks: a run folder, or ``module:object``."""
 
     @property
     def algorithm(self) -> str:
@@ -100,6 +111,7 @@ class Request:
             "env_kwargs": self.env_kwargs,
             "spec": spec_to_json(spec),
             "demos": demos,
+            "expert": self.expert,
             "total_steps": self.total_steps,
             "seed": self.seed,
             "num_envs": self.num_envs,
@@ -123,6 +135,7 @@ class Request:
             shuffle_actions=demos.get("shuffle_actions", False),
             preset=config.get("preset"),
             warm_start=None if warm_start is None else Path(warm_start),
+            expert=config.get("expert"),
             **{name: config[name] for name in same},
         )
 
@@ -160,11 +173,14 @@ class Prepared:
     demos: Demonstrations | None
     warm_policy: AbstractPolicy | None = None
     """What is begun with, as the learner's own."""
+    expert: Expert | None = None
 
     @property
     def config(self) -> dict[str, Any]:
         """``config.json``."""
         expert_return = math.nan if self.demos is None else self.demos.expert_return
+        if self.expert is not None:
+            expert_return = self.expert.mean_return
         return self.request.to_json(self.spec) | {"expert_return": expert_return}
 
 
@@ -183,13 +199,15 @@ def prepare(request: Request, *, warm_from: Path | None = None) -> Prepared:
     if env is not None:
         request.learner.steps_per_update(request.num_envs)
         learner = resolve_reward_form(request.learner, env, demos)
+        learner = resolve_max_labels(learner, request.total_steps, request.num_envs)
         request = dataclasses.replace(request, backend=env.backend, learner=learner)
     warm = None
     if warm_from is not None:
         warm = load_tree(warm_from, jax.eval_shape(lambda: _fresh_policy(request.learner, spec)))
     elif request.warm_start is not None:
         warm = warm_policy(request.learner, spec, load_policy(request.warm_start)[0])
-    return Prepared(request, env, spec, demos, warm)
+    expert = None if request.expert is None or env is None else load_expert(request.expert, env)
+    return Prepared(request, env, spec, demos, warm, expert)
 
 
 def _fresh_policy(learner: Any, spec: Spec) -> AbstractPolicy:
@@ -211,6 +229,8 @@ def launch(
         # A copy, so that the run can go on without the one it came from.
         save_tree(run / WARM_START, prepared.warm_policy)
         meta["warm_start_sha256"] = file_hash(run / WARM_START)
+    if prepared.expert is not None:
+        meta["expert_sha256"] = prepared.expert.sha256
     write_json(run / "meta.json", meta)
     return _train_in(RunFolder(run, loggers=loggers), prepared, None, watchers, started)
 
@@ -228,6 +248,8 @@ def resume(run: Path, *, loggers: Sequence[str] = ("csv", "tensorboard"), watche
     if warm_from is not None and not (warm_from.is_file() and file_hash(warm_from) == meta.get("warm_start_sha256")):
         raise RequestError(f"{warm_from} is not the policy that this run began with: put that file back.")
     prepared = prepare(request, warm_from=warm_from)
+    if prepared.expert is not None and prepared.expert.sha256 != meta.get("expert_sha256"):
+        raise RequestError(f"{request.expert} is not the expert that {run} was started with: put that one back.")
     checkpoint = load_checkpoint(run, prepared.env)
     resume_at = 0 if checkpoint is None else checkpoint.progress.env_steps
     return _train_in(RunFolder(run, loggers=loggers, resume_at=resume_at), prepared, checkpoint, watchers, started)
@@ -243,6 +265,9 @@ def _train_in(
     request, run = prepared.request, folder.path
     evaluates = request.env is not None and request.eval_every > 0
     eval_env = make_env(request, min(request.eval_episodes, FINAL_EPISODES)) if evaluates else None
+    expert, env = prepared.expert, prepared.env
+    if expert is not None and env is not None:
+        watchers = (KeepsLabels(run, env), *watchers)
     background = ThreadPoolExecutor(1)
     try:
         # What is compared with at the end is played while the first update compiles, which takes one core.
@@ -260,6 +285,7 @@ def _train_in(
             watchers=(folder, *watchers),
             resume=checkpoint,
             warm_start=prepared.warm_policy,
+            expert=None if expert is None else expert.actor,
         )
         if finished.stopped_early:
             raise KeyboardInterrupt(f"Interrupted; `menura train --resume {run}` goes on with it.")

@@ -60,6 +60,8 @@ PRESETS: tuple[Preset, ...] = (
     Preset("sac", None, "box", 150_000, 4),
     Preset("bc", None, "discrete", 2_000_000),
     Preset("bc", None, "box", 2_000_000),
+    Preset("dagger", None, "discrete", 2_000, 4),
+    Preset("dagger", None, "box", 20_000, 4, {"num_steps": 250, "bc.num_batches": 2000}),
     Preset("gail", "trpo", "discrete", 200_000, 32, {"gradient_norm": 0.0}),
     Preset(
         "gail",

@@ -10,6 +10,7 @@ from menura.forward.trpo import TRPO
 from menura.imitation.adversarial import GAIL
 from menura.imitation.airl import AIRL
 from menura.imitation.bc import BC
+from menura.imitation.dagger import DAgger
 from menura.regularizers import (
     AbstractRegularizer,
     AIRLLink,
@@ -28,7 +29,7 @@ from menura.regularizers import (
 FORWARD: dict[str, type[AbstractForwardLearner]] = {"ppo": PPO, "trpo": TRPO}
 OFF_POLICY: dict[str, type[AbstractForwardLearner]] = {"sac": SAC}
 """Learn from the environment's reward only: inside an imitation learner their replay would hold stale rewards."""
-IMITATION: dict[str, type[AbstractImitationLearner]] = {"bc": BC, "gail": GAIL, "airl": AIRL}
+IMITATION: dict[str, type[AbstractImitationLearner]] = {"bc": BC, "gail": GAIL, "airl": AIRL, "dagger": DAgger}
 ALGORITHMS: dict[str, type[AbstractLearner]] = {**FORWARD, **OFF_POLICY, **IMITATION}
 REGULARIZERS: dict[str, type[AbstractRegularizer]] = {
     "jensen_shannon": JensenShannon,

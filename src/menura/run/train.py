@@ -29,12 +29,15 @@ from menura.core import (
     Transition,
 )
 from menura.demonstrations.episodes import Demonstrations
+from menura.demonstrations.labels import are_labels, asking
 from menura.environments.base import Envs, NativeEnvs
 from menura.environments.collect import QUICK_COMPILATION, collect
 from menura.evaluation import Evaluation, UniformPolicy, evaluate
 from menura.forward.warm_start import begun_with, taken_over
 from menura.imitation.adversarial import GAIL
 from menura.imitation.airl import AIRL
+from menura.imitation.bc import BC
+from menura.imitation.dagger import DAgger
 
 
 @dataclass(frozen=True)
@@ -112,10 +115,12 @@ def train(
     watchers: Sequence["Watcher"] = (),
     resume: Checkpoint | None = None,
     warm_start: AbstractPolicy | None = None,
+    expert: AbstractPolicy | Any = None,
 ) -> Run:
     """Train a learner until ``total_steps`` environment steps (expert steps, where no environment is used).
 
-    Imitation learners need ``demos``; learners that act need ``env``, the others at least a ``spec``. An
+    Imitation learners need ``demos``, and DAgger an ``expert`` in their place: a policy, or an object with
+    ``predict``. Learners that act need ``env``, the others at least a ``spec``. An
     evaluation with the mean action, and a checkpoint, follow every ``eval_every`` steps where there is an
     ``eval_env``, and the end. Ctrl-C ends the run after the iteration it falls into. ``warm_start`` is a policy to
     begin with, such as ``run.policy`` of a cloning before.
@@ -129,9 +134,10 @@ def train(
     spec = spec or (env.spec if env is not None else None)
     if spec is None:
         raise RequestError("Give an environment or a spec, so that the networks can be built.")
-    learner = resolve_reward_form(learner, env, demos)
-    expert = _expert_data(learner, demos, spec, seed)
     num_envs = env.num_envs if acts and env is not None else 0
+    learner = resolve_max_labels(resolve_reward_form(learner, env, demos), total_steps, num_envs)
+    data = _expert_data(learner, demos, spec, seed)
+    ask = _asking(learner, env, expert)
     steps_per_update = learner.steps_per_update(num_envs)
 
     on_host = acts and not isinstance(env, NativeEnvs)
@@ -144,7 +150,7 @@ def train(
         state, carry, progress = _copied(resume)
     if on_host:
         carry = _begin_afresh(env, seed, progress)
-    iterate = _make_iterate(learner, env if acts else None, expert)
+    iterate = _make_iterate(learner, env if acts else None, data, ask)
 
     evaluations: list[tuple[int, Evaluation]] = []
     first = True
@@ -225,11 +231,35 @@ def resolve_reward_form(learner: AbstractLearner, env: Envs | None, demos: Demon
     return dataclasses.replace(learner, reward_form=form)
 
 
+def resolve_max_labels(learner: AbstractLearner, total_steps: int, num_envs: int) -> AbstractLearner:
+    """DAgger with room for the labels of the whole run, whose last round may go past ``total_steps``."""
+    if not isinstance(learner, DAgger):
+        return learner
+    size = learner.steps_per_update(num_envs)
+    needed = -(-total_steps // size) * size
+    if 0 < learner.max_labels < needed:
+        raise RequestError(f"max_labels={learner.max_labels} must hold the run's {needed} labels: leave it out.")
+    return dataclasses.replace(learner, max_labels=learner.max_labels or needed)
+
+
+def _asking(learner: AbstractLearner, env: Envs | None, expert: Any) -> Callable[..., Any] | None:
+    """How rollouts are made where an expert is asked; ``None`` where none is."""
+    if not isinstance(learner, DAgger):
+        return None
+    if expert is None or env is None:
+        raise RequestError("DAgger asks an expert: give it one with --expert RUN or --expert module:object.")
+    return asking(env, expert)
+
+
 def _expert_data(learner: AbstractLearner, demos: Demonstrations | None, spec: Spec, seed: int) -> ExpertData | None:
-    if isinstance(learner, AbstractForwardLearner):
+    if isinstance(learner, AbstractForwardLearner | DAgger):
         return None
     if demos is None:
         raise RequestError(f"{type(learner).__name__} learns from demonstrations: give it some with --demos PATH.")
+    if are_labels(demos) and not isinstance(learner, BC):
+        raise RequestError(
+            f"{demos.source} holds an expert's answers in states that it did not lead to: only bc can learn from them."
+        )
     expert = demos.expert_data(spec, learner.heldout_fraction, seed, with_actions=sees_actions(learner))
     return jax.tree.map(jnp.asarray, expert)
 
@@ -253,19 +283,24 @@ def _strongly_typed(state: Any) -> Any:
     return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), state)
 
 
-def _make_iterate(learner: AbstractLearner, env: Envs | None, expert: ExpertData | None) -> Callable[..., Any]:
+def _make_iterate(
+    learner: AbstractLearner, env: Envs | None, expert: ExpertData | None, ask: Callable[..., Any] | None
+) -> Callable[..., Any]:
     """One iteration: (state, carry, key, truncate) -> (state, carry, (reward, terminated, truncated), metrics)."""
 
     def update(state: Any, rollout: Transition | None, expert: ExpertData | None, key: Any) -> tuple[Any, Metrics]:
         if isinstance(learner, AbstractForwardLearner):
             assert rollout is not None
             new, metrics = learner.update(state, rollout, rollout.reward, key=key)
+        elif isinstance(learner, DAgger):
+            assert rollout is not None
+            new, metrics = learner.update(state, rollout, None, key=key)
         else:
             assert expert is not None
             new, metrics = learner.update(state, rollout, expert, key=key)
         return _strongly_typed(new), metrics
 
-    if isinstance(env, NativeEnvs):
+    if isinstance(env, NativeEnvs) and ask is None:
 
         @jax.jit
         def iterate_native(state, carry, key, expert):
@@ -285,8 +320,12 @@ def _make_iterate(learner: AbstractLearner, env: Envs | None, expert: ExpertData
         if env is None:
             state, metrics = jitted_update(state, None, expert, update_key)
             return state, None, None, metrics
-        carry, rollout = collect(env, carry, policy_of(state), key=collect_key, num_steps=learner.num_steps)
-        if truncate:
+        if ask is not None:
+            share = float(learner.expert_share(state))
+            carry, rollout = ask(carry, policy_of(state), share=share, key=collect_key, num_steps=learner.num_steps)
+        else:
+            carry, rollout = collect(env, carry, policy_of(state), key=collect_key, num_steps=learner.num_steps)
+        if truncate and not isinstance(env, NativeEnvs):
             # The simulators are begun afresh after this rollout: their open episodes end here.
             rollout.truncated[-1] |= ~rollout.terminated[-1]
         state, metrics = jitted_update(state, rollout, expert, update_key)
