@@ -21,7 +21,7 @@ VERDICTS = {
     "CartPole-v1": "survival-biased",
     "Acrobot-v1": "ending-biased",
     "Pendulum-v1": "no bias detected",
-    "MountainCar-v0": "no bias detected",
+    "MountainCar-v0": "ending-biased",
 }
 
 

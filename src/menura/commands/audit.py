@@ -130,7 +130,7 @@ def _show(result: dict[str, Any]) -> None:
         return (label, format_return(return_), several, f"{length:.0f}", format_percent(early), format_percent(share))
 
     chance = (result["random_length"], result["random_ended_early"])
-    rows = [row("a random policy", result["random_return"], (), *chance, 0 * result["reference_return"])]
+    rows = [row("a random policy", result["random_return"], (), *chance, 0 * abs(result["reference_return"]))]
     for arm in result["arms"].values():
         numbers = ("mean_return", "returns", "mean_length", "ended_early", "normalized")
         rows.append(row(arm["trained_on"], *(arm[name] for name in numbers)))
