@@ -22,7 +22,8 @@ from menura.environments.collect import QUICK_COMPILATION
 from menura.forward.sac import SAC
 
 NAME, TITLE = "sac", "SAC beside Stable-Baselines3"
-ROUNDS = 5
+ROUNDS = 3
+NUM_UPDATES = 200
 
 
 def main() -> None:
@@ -63,7 +64,7 @@ def gradient_steps() -> dict:
     update = our_update()
     for _ in range(ROUNDS):
         ours.append(update())
-        theirs.append(max(peer("sac_updates.py", "--threads", n)["updates_per_second"] for n in (1, 2)))
+        theirs.append(max(map(peer_update, (1, 2))))
         ratios.append(ours[-1] / theirs[-1])
     ratio = statistics.median(ratios)
     return {
@@ -76,7 +77,12 @@ def gradient_steps() -> dict:
     }
 
 
-def our_update(num_updates: int = 250):
+def peer_update(threads: int) -> float:
+    """The peer's gradient steps a second."""
+    return peer("sac_updates.py", "--threads", threads, "--num-updates", NUM_UPDATES)["updates_per_second"]
+
+
+def our_update(num_updates: int = NUM_UPDATES):
     """A function that makes gradient steps, and says how many there were in a second."""
     spec = Spec(17, BoxActions((-1.0,) * 6, (1.0,) * 6))
     learner = SAC(num_updates=num_updates, replay_size=10_000, learning_starts=0)

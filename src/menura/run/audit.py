@@ -144,7 +144,7 @@ def _one(
     assert isinstance(request.learner, GAIL)
     learner: AbstractLearner = request.learner.forward
     if name in CONSTANTS:
-        learner = ConstantReward(request.learner.forward, CONSTANTS[name])
+        learner = ConstantReward(request.learner.forward, CONSTANTS[name])  # pyright: ignore[reportArgumentType]
     elif name in ("shuffled", "demonstrations"):
         learner = request.learner
         demos = load_demos(dataclasses.replace(request, seed=seed, shuffle_actions=name == "shuffled"))
