@@ -9,43 +9,17 @@ import subprocess
 import time
 from pathlib import Path
 
-import jax.numpy as jnp
 from by_seed import MENURA, measure_seeds, menura, spread
 from common import REPOSITORY, parser_of
 
 from menura import evaluate, load, make, train
-from menura.core import AbstractForwardLearner
+from menura.forward.constant import ConstantReward
 from menura.forward.trpo import TRPO
 from menura.run.launch import Request, normalized, uniform_return
 from menura.run.presets import find_preset, learner_of
 
 NAME, TITLE = "gail_classic", "GAIL on classic control, and controls that must fail"
 EXPERTS = REPOSITORY / "benchmarks" / "experts"
-
-
-class ConstantReward(AbstractForwardLearner):
-    """A forward learner that is paid 1 for every step, whatever it does."""
-
-    inner: AbstractForwardLearner
-
-    @property
-    def num_steps(self):
-        return self.inner.num_steps
-
-    def steps_per_update(self, num_envs):
-        return self.inner.steps_per_update(num_envs)
-
-    def init(self, spec, *, key):
-        return self.inner.init(spec, key=key)
-
-    def policy(self, state):
-        return self.inner.policy(state)
-
-    def final_policy(self, state):
-        return self.inner.final_policy(state)
-
-    def update(self, state, batch, reward, *, key):
-        return self.inner.update(state, batch, jnp.ones_like(reward), key=key)
 
 
 def expert(env: str) -> Path:

@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "train an algorithm: menura train ALGORITHM [ENV | DATASET]",
     "eval": "play whole episodes with a trained policy",
     "demos": "show, validate, convert, generate or split demonstrations",
+    "audit": "what an environment gives to a reward that knows nothing of the expert",
     "irl": "tabular inverse reinforcement learning, and the use of a fitted model",
     "report": "write a page of curves, tables and videos from runs",
     "video": "film a trained policy",

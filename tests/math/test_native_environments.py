@@ -257,6 +257,13 @@ def test_the_delay_probe_pays_at_the_end_for_the_first_action_only():
     assert (good, bad, terminated) == ([0.0, 0.0, 0.0, 0.0, 1.0], [0.0] * 5, True)
 
 
+def test_the_leave_probe_pays_every_step_until_it_is_left():
+    _, left, terminated, _ = run_episode("probe/Leave", lambda obs, index: int(index < 3))
+    _, stayed, terminated_by_staying, truncated = run_episode("probe/Leave", lambda obs, index: 1)
+    assert (left, terminated) == ([1.0] * 4, True)
+    assert (stayed, terminated_by_staying, truncated) == ([1.0] * 20, False, True)
+
+
 def test_the_grid_is_walked_by_rows_and_columns_and_ends_at_the_goal():
     observations, rewards, terminated, _ = run_episode(
         "GridWorld-v0", lambda obs, index: [1, 1, 2, 2][index], env_kwargs={"size": 3, "goal_reward": 10}

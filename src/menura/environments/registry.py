@@ -29,6 +29,7 @@ _NATIVE: dict[str, AbstractNativeEnv] = {
     "probe/Echo": probes.Echo(),
     "probe/EchoBox": probes.EchoBox(),
     "probe/Endless": probes.Endless(),
+    "probe/Leave": probes.Leave(),
 }
 
 

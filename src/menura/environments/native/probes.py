@@ -184,3 +184,32 @@ class Delay(AbstractNativeEnv):
         terminated = new.age >= self.num_steps
         reward = self.reward_size * (terminated & (new.memory > 0))
         return new, jnp.asarray(reward, jnp.float32), terminated
+
+
+class Leave(AbstractNativeEnv):
+    """Stay with action 1, or leave with action 0, which terminates; every step pays ``reward_size``. Random length 2.
+
+    Biased on purpose: above 0 any positive constant solves it (best return 20), below 0 any negative one (best -1).
+    """
+
+    reward_size: Hyper = 1.0
+    max_episode_steps: int | None = 20
+
+    @property
+    def spec(self) -> Spec:
+        """One number observed, two actions."""
+        return Spec(1, DiscreteActions(2))
+
+    def reset(self, *, key: PRNGKeyArray) -> Float[Array, ""]:
+        """A number in ±1 that means nothing, so that a policy that has learned nothing does now this, now that."""
+        return jax.random.uniform(key, (), jnp.float32, -1.0, 1.0)
+
+    def observe(self, state: Float[Array, ""]) -> Float[Array, "1"]:
+        """The number."""
+        return state[None]
+
+    def step(
+        self, state: Float[Array, ""], action: Int[Array, ""], *, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], Float[Array, ""], Bool[Array, ""]]:
+        """The step pays, whether it is the last or not."""
+        return self.reset(key=key), jnp.asarray(self.reward_size, jnp.float32), action == 0
