@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from menura.core import AbstractForwardLearner, AbstractPolicy, Hyper, Metrics, Spec, Transition
+from menura.core import AbstractForwardLearner, AbstractPolicy, Hyper, Metrics, Penalty, Spec, Transition
 
 
 class ConstantState(eqx.Module):
@@ -47,8 +47,15 @@ class ConstantReward(AbstractForwardLearner):
         return self.inner.final_policy(state.inner)
 
     def update(
-        self, state: ConstantState, batch: Transition, reward: Float[Array, "time env"], *, key: PRNGKeyArray
+        self,
+        state: ConstantState,
+        batch: Transition,
+        reward: Float[Array, "time env"],
+        *,
+        key: PRNGKeyArray,
+        penalty: Penalty | None = None,
     ) -> tuple[ConstantState, Metrics]:
         """The inner learner's update, with the constant in place of ``reward``."""
-        inner, metrics = self.inner.update(state.inner, batch, jnp.full(reward.shape, state.reward), key=key)
+        constant = jnp.full(reward.shape, state.reward)
+        inner, metrics = self.inner.update(state.inner, batch, constant, key=key, penalty=penalty)
         return ConstantState(inner, state.reward), metrics
