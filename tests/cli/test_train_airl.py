@@ -19,7 +19,7 @@ def test_a_run_leaves_a_reward_of_the_state(capsys, demos, tmp_path):
     assert json.loads((folder / "result.json").read_text())["env_steps"] == 128
     learner, state, _ = load_state(folder)
     g = learner.reward_function(state)
-    rewards = [float(g(jnp.array([0.1, 0.2, 0.0, -0.1]), action)) for action in (0, 1)]
+    rewards = [float(g(jnp.array([0.1, 0.2, 0.0, -0.1]), jnp.asarray(action))) for action in (0, 1)]
     assert rewards[0] == rewards[1] != 0
     code, out, _ = run(capsys, "list", "algorithms", "--json")
     assert json.loads(out)["algorithms"]["airl"]["learns_from"] == "demonstrations"
