@@ -218,7 +218,7 @@ class TRPO(AbstractForwardLearner):
         return TRPOState(policy, with_observations(value, batch), opt_state, average), metrics
 
     def _policy_step(
-        self, policy: Policy, obs: Array, action: Array, advantage: Array, penalty: Penalty | None
+        self, policy: Policy, obs: Array, action: Array, advantage: Array, penalty: Penalty | None = None
     ) -> tuple[Policy, Metrics]:
         weights, fixed = eqx.partition(policy, trainable(policy))
         old, unravel = ravel_pytree(weights)
