@@ -22,14 +22,18 @@ if TYPE_CHECKING:
     from menura.forward.trpo import TRPO
     from menura.imitation.adversarial import GAIL
     from menura.imitation.bc import BC
+    from menura.imitation.lsiq import LSIQ
+    from menura.imitation.sqil import SQIL
     from menura.run.artifacts import load_policy
     from menura.run.train import Run, train
 
 _HOMES = {
     "BC": "imitation.bc",
     "GAIL": "imitation.adversarial",
+    "LSIQ": "imitation.lsiq",
     "PPO": "forward.ppo",
     "SAC": "forward.sac",
+    "SQIL": "imitation.sqil",
     "TRPO": "forward.trpo",
     "AbstractNativeEnv": "environments.base",
     "Demonstrations": "demonstrations.episodes",
@@ -54,8 +58,10 @@ _HOMES = {
 __all__ = [
     "BC",
     "GAIL",
+    "LSIQ",
     "PPO",
     "SAC",
+    "SQIL",
     "TRPO",
     "AbstractNativeEnv",
     "Demonstrations",

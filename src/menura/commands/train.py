@@ -21,7 +21,7 @@ from menura.run.artifacts import read_json
 from menura.run.folder import LOGGERS
 from menura.run.launch import Request, launch, prepare, resume, spec_of_demos
 from menura.run.presets import Preset, find_preset, forward_of, learner_of, named_preset
-from menura.run.registry import ALGORITHMS, FORWARD, REGULARIZERS, named
+from menura.run.registry import ALGORITHMS, HOLDS, REGULARIZERS, named
 
 USAGE = f"""usage: menura train ALGORITHM [ENV | DATASET] [options]
        menura train --resume RUN
@@ -30,7 +30,7 @@ ALGORITHM is one of {", ".join(ALGORITHMS)}; ENV is an environment's id, or `pac
 `train bc DATASET` clones without an environment.
 
 options that decide what the others are:
-  --forward NAME          the forward learner inside gail: {", ".join(FORWARD)}
+  --forward NAME          the forward learner inside gail: {", ".join(HOLDS["gail"])}
   --regularizer NAME      the cost regulariser of gail: {", ".join(REGULARIZERS)}
   --preset NAME           begin with these settings (`menura list presets`) instead of the environment's own
   --backend NAME          auto, jax, envpool or gymnasium: what simulates

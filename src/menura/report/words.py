@@ -17,6 +17,9 @@ _METHODS = {
     "bc": "Behavioral cloning: it learns to predict the expert's action from the expert's observation.",
     "gail": "Adversarial imitation: a score learns to tell the expert's steps from the learner's, and the learner is "
     "trained until its steps score like the expert's.",
+    "sqil": "Imitation by soft Q-learning from replay: the expert's steps are worth 1, the learner's own 0.",
+    "lsiq": "Imitation by soft Q-learning from replay: the expert's steps have the highest values there are, the "
+    "learner's own the lowest reward.",
     "trpo": "Reinforcement learning on the environment's own reward, by trust-region policy optimization.",
     "ppo": "Reinforcement learning on the environment's own reward, by proximal policy optimization.",
     "sac": "Reinforcement learning on the environment's own reward, by soft actor-critic from replay.",

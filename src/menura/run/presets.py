@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from menura.core import AbstractLearner, BoxActions, RequestError, Spec
-from menura.run.registry import ALGORITHMS, FORWARD, REGULARIZERS, named, replaced
+from menura.run.registry import ALGORITHMS, FORWARD, HOLDS, REGULARIZERS, named, replaced
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,6 @@ class Preset:
         return "-".join(filter(None, (self.algorithm, self.forward, self.family.lower())))
 
 
-DEFAULT_FORWARD = {"gail": "trpo"}
-"""The forward learner inside an imitation learner where none is named."""
-
 _QUICK = {
     # A narrow first policy explores near what it does already, and many short rollouts move it often.
     "forward.initial_log_std": -1.0,
@@ -41,6 +38,21 @@ _QUICK = {
     "forward.max_kl": 0.015,
     "forward.shrink": 0.8,
     "forward.gamma": 0.99,
+}
+
+_REPLAY = {
+    # 8 copies of 16 steps and 64 gradient steps: one for every two steps of the environment.
+    "forward.num_updates": 64,
+    "forward.replay_size": 150_000,
+    "forward.learning_starts": 2_000,
+    # At 1 the first thousands of gradient steps are spent on entropy.
+    "forward.initial_temperature": 0.05,
+}
+
+_DISCRETE_REPLAY = {
+    "forward.replay_size": 50_000,
+    "forward.learning_starts": 1_000,
+    "forward.discrete_entropy": 0.3,
 }
 
 PRESETS: tuple[Preset, ...] = (
@@ -75,6 +87,14 @@ PRESETS: tuple[Preset, ...] = (
     Preset("gail", "ppo", "discrete", 300_000, 32, {"gradient_norm": 0.0}),
     Preset("gail", "ppo", "box", 1_000_000, 32, {"forward.initial_log_std": -1.0}),
     Preset("gail", "ppo", "Hopper", 1_000_000, 32, {"forward.gamma": 0.995, "forward.learning_rate": 2.2e-4}),
+    Preset("gail", "sac", "discrete", 50_000, 8, _DISCRETE_REPLAY | {"num_score_steps": 16}),
+    Preset("gail", "sac", "box", 150_000, 8, _REPLAY | {"num_score_steps": 16}),
+    Preset("gail", "sac", "Ant", 500_000, 8, _REPLAY | {"num_score_steps": 16, "forward.replay_size": 200_000}),
+    *(
+        Preset(algorithm, "sac", family, total_steps, 8, fields)
+        for algorithm in ("sqil", "lsiq")
+        for family, total_steps, fields in (("discrete", 50_000, _DISCRETE_REPLAY), ("box", 150_000, _REPLAY))
+    ),
 )
 
 
@@ -90,7 +110,9 @@ def find_preset(algorithm: str, forward: str | None, env_id: str | None, spec: S
         for preset in PRESETS:
             if (preset.algorithm, preset.forward, preset.family) == (algorithm, forward, family):
                 return preset
-    raise RequestError(f"{algorithm} has no forward learner {forward!r}: choose one of {', '.join(FORWARD)}.")
+    raise RequestError(
+        f"{algorithm} has no forward learner {forward!r}: choose one of {', '.join(HOLDS.get(algorithm, ()))}."
+    )
 
 
 def named_preset(name: str) -> Preset:
@@ -101,12 +123,15 @@ def named_preset(name: str) -> Preset:
 def forward_of(algorithm: str, forward: str | None) -> str | None:
     """The forward learner asked for, or the algorithm's default; ``None`` where it holds none."""
     named("algorithm", ALGORITHMS, algorithm)
-    if algorithm not in DEFAULT_FORWARD:
+    if algorithm not in HOLDS:
         if forward is not None:
             raise RequestError(f"{algorithm} holds no forward learner: leave out --forward.")
         return None
-    forward = forward or DEFAULT_FORWARD[algorithm]
-    named("forward learner", FORWARD, forward)
+    if forward is None:
+        return HOLDS[algorithm][0]
+    if forward not in HOLDS[algorithm]:
+        choices = ", ".join(HOLDS[algorithm])
+        raise RequestError(f"No forward learner {forward!r} inside {algorithm}: choose one of {choices}.")
     return forward
 
 

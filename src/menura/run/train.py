@@ -32,7 +32,9 @@ from menura.demonstrations.episodes import Demonstrations
 from menura.environments.base import Envs, NativeEnvs
 from menura.environments.collect import QUICK_COMPILATION, collect
 from menura.evaluation import Evaluation, UniformPolicy, evaluate
+from menura.forward.off_policy import AbstractReplayLearner
 from menura.imitation.adversarial import GAIL
+from menura.regularizers import JensenShannon
 
 
 @dataclass(frozen=True)
@@ -204,9 +206,14 @@ def resolve_reward_form(learner: AbstractLearner, env: Envs | None, demos: Demon
     **The rule.** A reward that is never negative pays for living on, and one that is never positive for
     ending. Where the expert's episodes are shorter than the uniform policy's, ending is what it is good at,
     and the form is ``negative``; elsewhere, and where none of its episodes ends by termination, ``positive``.
+    Where endings lead to an absorbing state (learners from a replay), it carries what they are worth, and rewards of
+    either sign are right: the logit of DAC for Jensen–Shannon, the regularizer's own for the others.
     """
     if not isinstance(learner, GAIL) or learner.reward_form != "auto" or demos is None or env is None:
         return learner
+    if isinstance(learner.forward, AbstractReplayLearner):
+        form = "logit" if isinstance(learner.regularizer, JensenShannon) else "centered"
+        return dataclasses.replace(learner, reward_form=form)
     # Departs from Ho & Ermon 2016: the form follows from the data instead of being set by hand for each task,
     # because it decides some tasks by itself.
     form = "positive"
