@@ -12,22 +12,32 @@ from menura.imitation.adversarial import GAIL
 from menura.imitation.airl import AIRL
 from menura.imitation.bc import BC
 from menura.imitation.dagger import DAgger
+from menura.imitation.lsiq import LSIQ
+from menura.imitation.sqil import SQIL
 from menura.run.registry import ALGORITHMS
 
 SMALL_PPO = PPO(num_steps=8, num_epochs=2, num_minibatches=4, hidden_sizes=(8,))
 SMALL_TRPO = TRPO(num_steps=8, value_epochs=2, value_minibatches=4, hidden_sizes=(8,))
+SMALL_SAC = SAC(num_steps=8, num_updates=3, batch_size=8, replay_size=48, learning_starts=16, hidden_sizes=(8,))
 SMALL = {
     "ppo": SMALL_PPO,
     "trpo": SMALL_TRPO,
-    "sac": SAC(num_steps=8, num_updates=3, batch_size=8, replay_size=48, learning_starts=16, hidden_sizes=(8,)),
+    "sac": SMALL_SAC,
     "bc": BC(num_batches=4, batch_size=8, hidden_sizes=(8,)),
     "dagger": DAgger(
         BC(num_batches=4, batch_size=8, hidden_sizes=(8,), patience=0, heldout_fraction=0.0), num_steps=8, max_labels=96
     ),
     "gail": GAIL(forward=SMALL_TRPO, reward_form="positive", num_score_steps=2, score_batch_size=16, hidden_sizes=(8,)),
     "airl": AIRL(forward=SMALL_TRPO, reward_form="positive", num_score_steps=2, score_batch_size=16, hidden_sizes=(8,)),
+    "sqil": SQIL(forward=SMALL_SAC),
+    "lsiq": LSIQ(forward=SMALL_SAC),
 }
 assert SMALL.keys() == ALGORITHMS.keys(), "Give every registered algorithm a small version here."
+
+VARIANTS = {
+    "gail-sac": GAIL(forward=SMALL_SAC, reward_form="logit", num_score_steps=2, score_batch_size=16, hidden_sizes=(8,)),
+}
+"""Learners of SMALL with other learners inside, where that makes another program of them."""
 
 SPECS = {
     "discrete": Spec(3, DiscreteActions(4)),

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from menura.imitation.airl import AIRL
     from menura.imitation.bc import BC
     from menura.imitation.dagger import DAgger
+    from menura.imitation.lsiq import LSIQ
+    from menura.imitation.sqil import SQIL
     from menura.run.artifacts import load_policy
     from menura.run.train import Run, train
 
@@ -32,8 +34,10 @@ _HOMES = {
     "BC": "imitation.bc",
     "DAgger": "imitation.dagger",
     "GAIL": "imitation.adversarial",
+    "LSIQ": "imitation.lsiq",
     "PPO": "forward.ppo",
     "SAC": "forward.sac",
+    "SQIL": "imitation.sqil",
     "TRPO": "forward.trpo",
     "AbstractNativeEnv": "environments.base",
     "Demonstrations": "demonstrations.episodes",
@@ -60,8 +64,10 @@ __all__ = [
     "BC",
     "DAgger",
     "GAIL",
+    "LSIQ",
     "PPO",
     "SAC",
+    "SQIL",
     "TRPO",
     "AbstractNativeEnv",
     "Demonstrations",

@@ -55,6 +55,8 @@ class ExpertData(eqx.Module):
     train: Transition
     heldout: Transition
     """Never trained on; may have no rows."""
+    ending_rate: Float[AnyArray, ""] | float = 0.0
+    """Terminations for each step of the expert's episodes, whether those steps are among the rows or not."""
 
 
 @dataclass(frozen=True)

@@ -49,5 +49,10 @@ class Replay(eqx.Module):
 
     def sample(self, key: PRNGKeyArray, n: int) -> Transition:
         """``n`` transitions with equal chances, with replacement; there must be one."""
-        index = jax.random.randint(key, (n,), 0, self.size)
-        return jax.tree.map(lambda x: x[index], self.rows)
+        return sample_rows(self.rows, key, n, self.size)
+
+
+def sample_rows(rows: Transition, key: PRNGKeyArray, n: int, size: int | Int[Array, ""]) -> Transition:
+    """``n`` of the first ``size`` flat transitions with equal chances, with replacement."""
+    index = jax.random.randint(key, (n,), 0, size)
+    return jax.tree.map(lambda x: x[index], rows)

@@ -109,6 +109,7 @@ WRONG = {
     "demonstrations where none are used": (["train", "ppo", "CartPole-v1", "--demos", "x.npz"], "leave out --demos"),
     "forward learner where none is held": (["train", "bc", "CartPole-v1", "--forward", "ppo"], "leave out --forward"),
     "unknown forward learner": (["train", "gail", "CartPole-v1", "--forward", "magic"], "choose one of"),
+    "a forward learner without a replay": (["train", "sqil", "CartPole-v1", "--forward", "ppo"], "choose one of sac"),
     "unknown regularizer": (["train", "gail", "CartPole-v1", "--regularizer", "magic"], "choose one of"),
     "unknown preset": (["train", "ppo", "CartPole-v1", "--preset", "magic"], "choose one of"),
     "preset of another algorithm": (["train", "ppo", "CartPole-v1", "--preset", "bc-box"], "another algorithm"),

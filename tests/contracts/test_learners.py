@@ -12,9 +12,10 @@ import pytest
 from menura.evaluation import UniformPolicy
 from menura.run.artifacts import load_tree, save_tree
 from menura.run.registry import from_json, to_json
-from tests.learners import SMALL, SPECS, update_once
+from tests.learners import SMALL, SPECS, VARIANTS, update_once
 
-EVERY = [(name, kind) for name in SMALL for kind in SPECS]
+LEARNERS = SMALL | VARIANTS
+EVERY = [(name, kind) for name in LEARNERS for kind in SPECS]
 
 
 class Case(NamedTuple):
@@ -30,7 +31,7 @@ class Case(NamedTuple):
 def case(request):
     """A learner on discrete or on real actions."""
     name, kind = request.param
-    learner, spec = SMALL[name], SPECS[kind]
+    learner, spec = LEARNERS[name], SPECS[kind]
 
     def init(key):
         state = learner.init(spec, key=key)
@@ -84,9 +85,9 @@ def test_seeds_under_vmap_equal_the_same_seeds_alone(case):
             np.testing.assert_allclose(a[i], b, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", LEARNERS)
 def test_learners_become_json_and_come_back(name):
-    learner = SMALL[name]
+    learner = LEARNERS[name]
     assert to_json(from_json(to_json(learner))) == to_json(learner)
     assert type(from_json(to_json(learner))) is type(learner)
 

@@ -24,18 +24,19 @@ from menura.evaluation import UniformPolicy, evaluate
 from menura.run.artifacts import Table, checkpoint_dir, load_policy, load_state, write_bytes
 from menura.run.folder import latest_exact
 from menura.run.launch import Request, evaluate_run, launch, normalized, resume, spec_of_demos
+from menura.run.registry import FORWARD
 from menura.run.train import Watcher
-from tests.learners import SMALL
+from tests.learners import SMALL, VARIANTS
 
 TOTAL, EVERY = 512, 128
 
 
 def request(algorithm, backend, demos):
     return Request(
-        SMALL[algorithm],
+        (SMALL | VARIANTS)[algorithm],
         "CartPole-v1",
         backend=backend,
-        demos=demos if algorithm in ("bc", "gail") else None,
+        demos=None if algorithm in FORWARD else demos,
         total_steps=TOTAL,
         num_envs=4,
         eval_every=EVERY,
@@ -77,7 +78,7 @@ def never_stopped(demos, tmp_path_factory):
             keeps = Keeps()
             out = tmp_path_factory.mktemp("whole")
             run = launch(request(algorithm, backend, demos), out=out, watchers=[keeps])
-            assert run.parent == out / "CartPole-v1" / algorithm
+            assert run.parent == out / "CartPole-v1" / algorithm.split("-")[0]
             runs[algorithm, backend] = run, keeps.state
         return runs[algorithm, backend]
 
@@ -175,6 +176,16 @@ def test_another_expert_than_at_the_start_is_refused_on_resume(tmp_path, never_s
     with pytest.raises(RequestError, match="not like in shape"):
         launch(dataclasses.replace(asks, env="Acrobot-v1"), out=tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_what_a_replay_holds_is_resumed_too(demos, tmp_path, never_stopped):
+    whole, state = never_stopped("gail-sac")
+    # More steps than it holds: the ring has come round.
+    assert int(state.forward.num_seen) > int(state.forward.replay.size) == state.forward.replay.capacity
+    with pytest.raises(Stop):
+        launch(request("gail-sac", "jax", demos), out=tmp_path / "stopped", watchers=[StopsAfter(10)])
+    (stopped,) = (tmp_path / "stopped").rglob("config.json")
+    same_numbers(whole, resume(stopped.parent))
 
 
 def run_below(out: Path) -> Path:

@@ -18,7 +18,8 @@ from menura.environments.registry import Backend, make
 from menura.run.artifacts import write_json
 from menura.run.audit import LABELS, audit
 from menura.run.launch import Request
-from menura.run.presets import DEFAULT_FORWARD, find_preset, forward_of, learner_of
+from menura.run.presets import find_preset, forward_of, learner_of
+from menura.run.registry import HOLDS
 from menura.run.train import Watcher
 
 
@@ -37,7 +38,7 @@ class AuditOptions:
     """Use this many episodes of them, from the first on."""
     subsample: int = 1
     """Keep every so-many-th step of each episode, from a random offset."""
-    forward: str = DEFAULT_FORWARD["gail"]
+    forward: str = HOLDS["gail"][0]
     """The forward learner (`menura train gail --help` lists them)."""
     total_steps: int | None = None
     """Environment steps of each training; the preset's if not given."""

@@ -22,7 +22,7 @@ from menura.run.artifacts import load_policy, read_json
 from menura.run.folder import LOGGERS
 from menura.run.launch import Request, launch, prepare, resume, spec_of_demos
 from menura.run.presets import Preset, find_preset, forward_of, learner_of, named_preset, warm_fields
-from menura.run.registry import ALGORITHMS, FORWARD, REGULARIZERS, named, replaced
+from menura.run.registry import ALGORITHMS, HOLDS, REGULARIZERS, named, replaced
 
 USAGE = f"""usage: menura train ALGORITHM [ENV | DATASET] [options]
        menura train --resume RUN
@@ -31,7 +31,7 @@ ALGORITHM is one of {", ".join(ALGORITHMS)}; ENV is an environment's id, or `pac
 `train bc DATASET` clones without an environment; `train dagger ENV --expert RUN` asks an expert while it acts.
 
 options that decide what the others are:
-  --forward NAME          the forward learner inside gail or airl: {", ".join(FORWARD)}
+  --forward NAME          the forward learner inside gail: {", ".join(HOLDS["gail"])}; inside airl: trpo, ppo
   --regularizer NAME      the cost regulariser of gail: {", ".join(REGULARIZERS)}
   --preset NAME           begin with these settings (`menura list presets`) instead of the environment's own
   --warm-start RUN        begin with the policy of an earlier run, and with settings that keep it

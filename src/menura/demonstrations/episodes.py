@@ -102,6 +102,11 @@ class Demonstrations:
         return np.array([episode.num_steps for episode in self.episodes], np.int64)
 
     @property
+    def ending_rate(self) -> float:
+        """Terminations for each step of all episodes: subsampling leaves it as it is."""
+        return sum(episode.terminated for episode in self.episodes) / max(1, self.num_steps)
+
+    @property
     def ends_by_termination(self) -> bool:
         """Whether most episodes were ended by the environment, and not by the clock."""
         return 2 * sum(episode.terminated for episode in self.episodes) > len(self)
@@ -215,7 +220,8 @@ class Demonstrations:
         demos = self if with_actions else self.without_actions()
         demos.check(spec)
         train, heldout = demos.split(heldout_fraction, seed)
-        return ExpertData(*(part.flatten(spec, with_actions=with_actions) for part in (train, heldout)))
+        kept, left = (part.flatten(spec, with_actions=with_actions) for part in (train, heldout))
+        return ExpertData(kept, left, np.asarray(train.ending_rate, np.float32))
 
     def shuffle_actions(self, seed: int = 0) -> "Demonstrations":
         """A control from which nothing can be learned: the same states, with the kept actions dealt out at random."""

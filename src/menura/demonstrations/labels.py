@@ -67,7 +67,7 @@ def labeled(labels: Replay, *, num_envs: int, env_id: str | None) -> Demonstrati
     episodes = []
     for copy in range(num_envs):
         stream: Transition = jax.tree.map(lambda x, copy=copy: x[:, copy], rows)
-        ended = stream.terminated | stream.truncated
+        ended = np.asarray(stream.terminated | stream.truncated)
         ended[-1] = True
         start = 0
         for last in np.flatnonzero(ended):

@@ -11,7 +11,6 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from menura.core import (
-    AbstractForwardLearner,
     AbstractPolicy,
     DiscreteActions,
     Hyper,
@@ -22,9 +21,10 @@ from menura.core import (
     Transition,
     flatten_time,
 )
+from menura.forward.off_policy import AbstractReplayLearner
 from menura.forward.on_policy import moved
 from menura.networks import MLP, Activation, Categorical
-from menura.replay import Replay
+from menura.replay import Replay, sample_rows
 
 UNIFORM_LOG_STD = math.log(math.pi / math.sqrt(12))
 """Of the normal whose tanh is nearly uniform: the deviation of the logistic whose tanh is exactly so."""
@@ -179,7 +179,7 @@ class SACState(eqx.Module):
     """Environment steps so far."""
 
 
-class SAC(AbstractForwardLearner):
+class SAC(AbstractReplayLearner):
     """Maximum entropy reinforcement learning from replay: twin values, a squashed policy, a learned temperature."""
 
     num_steps: int = 16
@@ -274,20 +274,47 @@ class SAC(AbstractForwardLearner):
         seen = state.num_seen + rows.reward.shape[0]
         return eqx.tree_at(lambda s: (s.replay, s.num_seen), state, (state.replay.add(rows), seen))
 
+    def replay(self, state: SACState) -> Replay:
+        """What it learns from."""
+        return state.replay
+
+    def entropy_reward(self, state: SACState) -> Float[Array, ""]:
+        """α times the entropy aimed at."""
+        return jnp.exp(state.log_temperature) * self._target_entropy(state.policy)
+
     def learn(
-        self, state: SACState, reward_of: Callable[[Transition], Float[Array, ""]], *, key: PRNGKeyArray
+        self,
+        state: SACState,
+        reward_of: Callable[[Transition], Float[Array, ""]],
+        *,
+        key: PRNGKeyArray,
+        demos: Transition | None = None,
+        target_range: tuple[Hyper, Hyper] | None = None,
     ) -> tuple[SACState, Metrics]:
         """``num_updates`` gradient steps on what is in the replay, none before ``learning_starts``.
 
         ``reward_of`` is applied to every transition when it is drawn, so that a reward that changes is never stale.
+        With flat ``demos``, half of each batch is drawn from them, and stands first. Targets are clipped to
+        ``target_range`` where there is one.
         """
         replay = state.replay
         moves = state.num_seen >= self.learning_starts + self.critic_steps
 
+        def draw(sample_key):
+            if demos is None:
+                return replay.sample(sample_key, self.batch_size)
+            demos_key, replay_key = jax.random.split(sample_key)
+            num_demos = self.batch_size // 2
+            halves = (
+                sample_rows(demos, demos_key, num_demos, demos.reward.shape[0]),
+                replay.sample(replay_key, self.batch_size - num_demos),
+            )
+            return jax.tree.map(lambda *parts: jnp.concatenate(parts), *halves)
+
         def one_step(learned, step_key):
             sample_key, noise_key = jax.random.split(step_key)
-            rows = replay.sample(sample_key, self.batch_size)
-            new, metrics = self._gradient_step(learned, rows, jax.vmap(reward_of)(rows), noise_key)
+            rows = draw(sample_key)
+            new, metrics = self._gradient_step(learned, rows, jax.vmap(reward_of)(rows), target_range, noise_key)
             return (self._held(moves, learned, new) if self.critic_steps else new), metrics
 
         def go(learned):
@@ -310,7 +337,14 @@ class SAC(AbstractForwardLearner):
         )
         return policy, q, target_q, log_temperature, (policy_opt, q_opt, temperature_opt)
 
-    def _gradient_step(self, learned, rows: Transition, reward: Float[Array, " batch"], key: PRNGKeyArray):
+    def _gradient_step(
+        self,
+        learned: Any,
+        rows: Transition,
+        reward: Float[Array, " batch"],
+        target_range: tuple[Hyper, Hyper] | None,
+        key: PRNGKeyArray,
+    ):
         """Values, then policy, then temperature, then target copies."""
         policy, q, target_q, log_temperature, (policy_opt, q_opt, temperature_opt) = learned
         temperature = jnp.exp(log_temperature)
@@ -318,6 +352,8 @@ class SAC(AbstractForwardLearner):
 
         next_value = jax.vmap(lambda o, k: self._value(policy, target_q, o, k, temperature)[0])(rows.next_obs, keys[0])
         target = jax.vmap(lambda *row: soft_target(*row, gamma=self.gamma))(reward, next_value, rows.terminated)
+        if target_range is not None:
+            target = jnp.clip(target, *target_range)
 
         def q_loss(networks):
             both = jax.vmap(eqx.tree_at(lambda m: m.networks, q, networks))(rows.obs, rows.action)

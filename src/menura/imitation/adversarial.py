@@ -26,11 +26,20 @@ from menura.core import (
     Transition,
     flatten_time,
 )
+from menura.forward.off_policy import AbstractReplayLearner
 from menura.forward.trpo import TRPO
+from menura.imitation.absorbing import (
+    absorbed_features,
+    ending_rate_of,
+    with_absorbed,
+    with_worth_of_ending,
+    worth_of_ending,
+)
 from menura.imitation.bc import distance_to_demos
 from menura.imitation.linear import LinearScore, seen
 from menura.networks import MLP, Activation, RunningNorm
 from menura.regularizers import AbstractFeatureMatching, AbstractRegularizer, JensenShannon
+from menura.replay import Replay, sample_rows
 
 RewardForm = Literal["auto", "positive", "negative", "centered", "logit"]
 
@@ -66,6 +75,8 @@ class ScoreNetwork(eqx.Module):
     """Of the changes between observations; ``None`` where actions are seen."""
     num_actions: int = eqx.field(static=True)
     """Numbers beside the observation."""
+    absorbing: bool = eqx.field(static=True)
+    """Whether there is one more feature, which is 1 in the absorbing state only."""
 
     def __init__(
         self,
@@ -76,6 +87,7 @@ class ScoreNetwork(eqx.Module):
         key: PRNGKeyArray,
         make_network: Callable[..., Any] = MLP,
         observations_only: bool = False,
+        absorbing: bool = False,
     ):
         """A fresh network, whose score is near 0."""
         self.change_norm = RunningNorm(spec.obs_size) if observations_only else None
@@ -92,9 +104,9 @@ class ScoreNetwork(eqx.Module):
                 self.limit = jnp.where(bounded, 1.0, jnp.inf)
                 self.num_actions = box.size
         self.norm = RunningNorm(spec.obs_size)
-        self.network = make_network(
-            spec.obs_size + self.num_actions, 1, hidden_sizes, activation=activation, out_scale=0.1, key=key
-        )
+        self.absorbing = absorbing
+        in_size = spec.obs_size + self.num_actions + absorbing
+        self.network = make_network(in_size, 1, hidden_sizes, activation=activation, out_scale=0.1, key=key)
 
     def standardized_by(self, obs: Float[Array, "batch obs"], second: Array) -> "ScoreNetwork":
         """The score with the statistics of the expert's steps, as :func:`menura.imitation.linear.seen` gives them."""
@@ -115,11 +127,17 @@ class ScoreNetwork(eqx.Module):
             # Departs from Ho & Ermon 2016: actions are clipped before they are scored, because demonstrations hold
             # them as they were carried out, and a learner would be known by its overshoot alone.
             encoded = jnp.clip((second - self.center) / self.half_width, -self.limit, self.limit)
-        return jnp.concatenate([self.norm(obs), encoded])
+        features = jnp.concatenate([self.norm(obs), encoded])
+        return jnp.append(features, 0.0) if self.absorbing else features
 
     def of_features(self, features: Float[Array, " features"]) -> Float[Array, ""]:
         """The score of what :meth:`features` gave."""
         return self.network(features)[0]
+
+    @property
+    def num_features(self) -> int:
+        """How many numbers :meth:`features` gives."""
+        return self.norm.mean.shape[0] + self.num_actions + self.absorbing
 
     def __call__(self, obs: Float[Array, " obs"], second: Array) -> Float[Array, ""]:
         """The score of one step: of an observation, and of its action or its successor."""
@@ -164,8 +182,16 @@ class GAILState(eqx.Module):
     """Updates so far; not counted where cloning has no part in them."""
 
 
+LINEAR_ROWS = 8192
+"""Steps of a replay that a linear score is fitted to."""
+
+
 class GAIL(AbstractImitationLearner):
     """Algorithm 1 of Ho & Ermon (2016): a step of the discriminator, then a step of the policy, on each rollout.
+
+    With a forward learner that has a replay (SAC) it is discriminator actor-critic (Kostrikov et al. 2019): the score
+    is told the expert from the whole replay, the reward of every transition is computed when it is drawn, and
+    terminated episodes go on in an absorbing state (:mod:`menura.imitation.absorbing`).
 
     With a regularizer that matches features (FEM, GTAL) the score is a :class:`menura.imitation.linear.LinearScore`
     with the best weights in closed form, and the options in :data:`OF_THE_NETWORK` have no effect, like
@@ -178,11 +204,11 @@ class GAIL(AbstractImitationLearner):
     """The cost regularizer ψ. With fem and gtal no network is trained, and the command line refuses its options."""
     reward_form: RewardForm = "auto"
     """auto takes negative where the expert's episodes end sooner than a random policy's (so that ending
-    is success), positive elsewhere."""
+    is success), positive elsewhere; with sac, logit for jensen_shannon and centered for the others."""
     learning_rate: Hyper = 1e-3
     """Adam's step size for the score."""
     num_score_steps: int = 8
-    """Gradient steps of the score on each rollout."""
+    """Gradient steps of the score after each rollout."""
     score_batch_size: int = 256
     """Steps of the learner, and as many of the expert, in one of them."""
     gradient_penalty: Hyper = 1.0
@@ -194,7 +220,8 @@ class GAIL(AbstractImitationLearner):
     weight_decay: Hyper = 0.0
     """Decoupled weight decay of the score network."""
     entropy_weight: Hyper = 0.0
-    """λ: the learner earns −λ log π(action | obs) beside its reward (causal entropy)."""
+    """λ: the learner earns −λ log π(action | obs) beside its reward (causal entropy). Not with sac, whose
+    temperature is it."""
     hidden_sizes: tuple[int, ...] = (100, 100)
     """Widths of the score network's hidden layers."""
     activation: Activation = "tanh"
@@ -215,6 +242,8 @@ class GAIL(AbstractImitationLearner):
     def __check_init__(self):
         if self.observations_only and self.bc_updates:
             raise RequestError("observations_only has no actions to clone: set bc_updates to 0 (--bc-updates 0).")
+        if self.bc_updates and isinstance(self.forward, AbstractReplayLearner):
+            raise RequestError("From a replay cloning has no part in the policy's step: leave out --bc-updates.")
 
     @property
     def _optimizer(self) -> optax.GradientTransformation:
@@ -225,13 +254,10 @@ class GAIL(AbstractImitationLearner):
         """A fresh policy and a fresh score."""
         forward_key, score_key = jax.random.split(key)
         counted = jnp.zeros((), jnp.int32) if self.bc_updates else None
+        absorbing = isinstance(self.forward, AbstractReplayLearner)
         if isinstance(self.regularizer, AbstractFeatureMatching):
-            return GAILState(
-                self.forward.init(spec, key=forward_key),
-                LinearScore(spec, observations_only=self.observations_only),
-                (),
-                counted,
-            )
+            score = LinearScore(spec, observations_only=self.observations_only, absorbing=absorbing)
+            return GAILState(self.forward.init(spec, key=forward_key), score, (), counted)
         score = ScoreNetwork(
             spec,
             self.hidden_sizes,
@@ -239,6 +265,7 @@ class GAIL(AbstractImitationLearner):
             key=score_key,
             make_network=self.make_network,
             observations_only=self.observations_only,
+            absorbing=absorbing,
         )
         weights: Any = score.network
         return GAILState(self.forward.init(spec, key=forward_key), score, self._optimizer.init(weights), counted)
@@ -250,6 +277,11 @@ class GAIL(AbstractImitationLearner):
 
     def steps_per_update(self, num_envs: int) -> int:
         """Environment steps in one update: the forward learner's."""
+        weight = self.entropy_weight
+        if isinstance(self.forward, AbstractReplayLearner) and isinstance(weight, float | int) and weight:
+            raise RequestError(
+                f"{type(self.forward).__name__} has its own weight of entropy: leave entropy_weight at 0."
+            )
         return self.forward.steps_per_update(num_envs)
 
     def finished(self, state: GAILState) -> bool:
@@ -276,13 +308,23 @@ class GAIL(AbstractImitationLearner):
     def update(
         self, state: GAILState, batch: Transition, demos: ExpertData, *, key: PRNGKeyArray
     ) -> tuple[GAILState, Metrics]:
-        """The score's steps on rollout and demonstrations, then the forward learner's on the new reward."""
+        """The score's steps on rollout (or replay) and demonstrations, then the forward learner's on the new reward."""
         score_key, forward_key = jax.random.split(key)
+        if isinstance(self.forward, AbstractReplayLearner):
+            stored = self.forward.store(state.forward, batch)
+            state = GAILState(stored, state.score, state.opt_state, state.num_updates)
         score, opt_state, metrics = self._improve_score(state, batch, demos, score_key)
         penalty, state, cloning_metrics = self._cloning(state, demos, score_key)
         state = GAILState(state.forward, score, opt_state, state.num_updates)
         reward = self.reward(state, batch)
-        forward, forward_metrics = self.forward.update(state.forward, batch, reward, key=forward_key, penalty=penalty)
+        if isinstance(self.forward, AbstractReplayLearner):
+            reward_of, about_ending = self._reward_from_replay(self.forward, state)
+            forward, forward_metrics = self.forward.learn(state.forward, reward_of, key=forward_key)
+            metrics |= about_ending
+        else:
+            forward, forward_metrics = self.forward.update(
+                state.forward, batch, reward, key=forward_key, penalty=penalty
+            )
         if demos.heldout.obs.shape[0] > 0:
             metrics["score/heldout"] = jnp.mean(jax.vmap(score)(*self._seen(demos.heldout)))
         metrics |= {"reward/mean": jnp.mean(reward), "reward/std": jnp.std(reward)}
@@ -306,13 +348,38 @@ class GAIL(AbstractImitationLearner):
         counted = eqx.tree_at(lambda s: s.num_updates, state, state.num_updates + 1)
         return lambda policy: weight * distance_to_demos(policy, reference, rows), counted, metrics
 
+    def _reward_from_replay(
+        self, forward: AbstractReplayLearner, state: GAILState
+    ) -> tuple[Callable[[Transition], Float[Array, ""]], Metrics]:
+        """What a drawn transition earns by the score as it is now, endings included."""
+
+        def earned(score):
+            return reward_of_score(score, self.regularizer, self.reward_form)
+
+        score = state.score
+        score_absorbed = score.of_features(absorbed_features(score.num_features))
+        # Departs from Kostrikov et al. 2019: the value of the absorbing state is summed instead of learned from
+        # transitions within it, because they are one in a thousand, and its target copies make it as slow as need be.
+        # It is paid for the entropy that living aims at, so that entropy by itself makes no ending better or worse.
+        worth = worth_of_ending(earned(score_absorbed) + forward.entropy_reward(state.forward), gamma=forward.gamma)
+
+        def reward_of(step):
+            return with_worth_of_ending(earned(score(*self._seen(step))), step.terminated, worth)
+
+        return reward_of, {"score/absorbing": score_absorbed, "reward/absorbing": earned(score_absorbed)}
+
     def _improve_score(
         self, state: GAILState, batch: Transition, demos: ExpertData, key: PRNGKeyArray
     ) -> tuple[ScoreNetwork | LinearScore, optax.OptState, Metrics]:
-        """The score against this rollout: the best one where it is known, else a few gradient steps towards it."""
+        """The score against this rollout, or the replay: the best one where it is known, else a few gradient steps."""
+        replay = self.forward.replay(state.forward) if isinstance(self.forward, AbstractReplayLearner) else None
         if isinstance(state.score, LinearScore):
             assert isinstance(self.regularizer, AbstractFeatureMatching)
-            score, metrics = state.score.fitted(self.regularizer, batch, demos)
+            if replay is None:
+                score, metrics = state.score.fitted(self.regularizer, batch, demos)
+            else:
+                rows, rate = replay.sample(key, LINEAR_ROWS), ending_rate_of(replay)
+                score, metrics = state.score.fitted_to_replay(self.regularizer, rows, demos, rate)
             return score, state.opt_state, metrics
         expert = demos.train
         score = state.score.standardized_by(*self._seen(expert))
@@ -320,7 +387,9 @@ class GAIL(AbstractImitationLearner):
         # and a penalty on the slope instead of a bonus on the discriminator's entropy, because rollouts here are a
         # tenth of theirs and 200 expert steps are soon known by heart: without the penalty the score grows until
         # its reward says nothing.
-        return self._fit_score(score, state.opt_state, batch, expert, key)
+        if replay is None:
+            return self._fit_score(score, state.opt_state, batch, expert, key)
+        return self._fit_score_to_replay(score, state.opt_state, replay, demos, key)
 
     def score_loss(
         self,
@@ -354,7 +423,34 @@ class GAIL(AbstractImitationLearner):
     ) -> tuple[ScoreNetwork, optax.OptState, Metrics]:
         learner_features = flatten_time(jax.vmap(jax.vmap(score.features))(*self._seen(batch)))
         expert_features = jax.vmap(score.features)(*self._seen(expert))
+        return self._fit_features(score, opt_state, learner_features, expert_features, key)
 
+    def _fit_score_to_replay(
+        self, score: ScoreNetwork, opt_state: optax.OptState, replay: Replay, demos: ExpertData, key: PRNGKeyArray
+    ) -> tuple[ScoreNetwork, optax.OptState, Metrics]:
+        """As many steps of either side as are looked at, with their share of the absorbing state."""
+        learner_key, expert_key, fit_key = jax.random.split(key, 3)
+        num_rows = self.num_score_steps * self.score_batch_size
+        num_expert = demos.train.obs.shape[0]
+
+        def drawn(rows, size, rate, key):
+            rows_key, absorbed_key = jax.random.split(key)
+            rows = sample_rows(rows, rows_key, num_rows, size)
+            features = jax.vmap(score.features)(*self._seen(rows))
+            return with_absorbed(features, jnp.asarray(rate), key=absorbed_key)
+
+        learner_features = drawn(replay.rows, replay.size, ending_rate_of(replay), learner_key)
+        expert_features = drawn(demos.train, num_expert, demos.ending_rate, expert_key)
+        return self._fit_features(score, opt_state, learner_features, expert_features, fit_key)
+
+    def _fit_features(
+        self,
+        score: ScoreNetwork,
+        opt_state: optax.OptState,
+        learner_features: Float[Array, "learner features"],
+        expert_features: Float[Array, "expert features"],
+        key: PRNGKeyArray,
+    ) -> tuple[ScoreNetwork, optax.OptState, Metrics]:
         def one_step(carry, draw):
             network, opt_state = carry
             expert_at, learner_at, mix = draw

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from menura.core import AnyArray, BoxActions, DiscreteActions, ExpertData, Metrics, Spec, Transition, flatten_time
+from menura.imitation.absorbing import mean_with_absorbed
 from menura.networks import RunningNorm
 from menura.regularizers import AbstractFeatureMatching, paper_features
 
@@ -36,8 +37,10 @@ class LinearScore(eqx.Module):
     num_actions: int | None = eqx.field(static=True)
     """``None`` for real actions, and where none are seen."""
     observations_only: bool = eqx.field(static=True)
+    absorbing: bool = eqx.field(static=True)
+    """Whether there is one more feature, which is 1 in the absorbing state only."""
 
-    def __init__(self, spec: Spec, *, observations_only: bool = False):
+    def __init__(self, spec: Spec, *, observations_only: bool = False, absorbing: bool = False):
         """Weights of 0: nothing is scored yet."""
         self.observations_only = observations_only
         match spec.actions:
@@ -52,7 +55,8 @@ class LinearScore(eqx.Module):
                 self.num_actions, self.low, self.high = None, jnp.asarray(box.low), jnp.asarray(box.high)
                 size = 2 * (spec.obs_size + box.size) + 1
         self.obs_norm, self.action_norm = RunningNorm(spec.obs_size), RunningNorm(self.low.shape[0])
-        self.weights = jnp.zeros(size)
+        self.absorbing = absorbing
+        self.weights = jnp.zeros(size + absorbing)
 
     def carried_out(self, action: Float[Array, " action"]) -> Float[Array, " action"]:
         """A real action as the environment takes it."""
@@ -71,11 +75,33 @@ class LinearScore(eqx.Module):
         beside = self._beside(obs, second)
         if self.num_actions is None:
             beside = self.action_norm(beside)
-        return paper_features(self.obs_norm(obs), beside, num_actions=self.num_actions)
+        features = paper_features(self.obs_norm(obs), beside, num_actions=self.num_actions)
+        return jnp.append(features, 0.0) if self.absorbing else features
+
+    @property
+    def num_features(self) -> int:
+        """How many numbers :meth:`features` gives."""
+        return self.weights.shape[0]
+
+    def of_features(self, features: Float[Array, " features"]) -> Float[Array, ""]:
+        """The score of what :meth:`features` gave."""
+        return jnp.dot(self.weights, features)
 
     def __call__(self, obs: Float[Array, " obs"], second: Array) -> Float[Array, ""]:
         """The score of one step, as :func:`seen` gives it."""
-        return jnp.dot(self.weights, self.features(obs, second))
+        return self.of_features(self.features(obs, second))
+
+    def _seen_features(self, rows: Transition) -> Float[Array, "batch features"]:
+        return jax.vmap(self.features)(*seen(rows, observations_only=self.observations_only))
+
+    def standardized_by(self, expert: Transition) -> "LinearScore":
+        """The score with the statistics of demonstrations."""
+        obs, second = seen(expert, observations_only=self.observations_only)
+        score = eqx.tree_at(lambda s: s.obs_norm, self, RunningNorm(obs.shape[-1]).add(obs))
+        if self.num_actions is None:
+            beside = jax.vmap(self._beside)(obs, second)
+            score = eqx.tree_at(lambda s: s.action_norm, score, RunningNorm(beside.shape[-1]).add(beside))
+        return score
 
     def fitted(
         self, regularizer: AbstractFeatureMatching, batch: Transition, demos: ExpertData
@@ -85,19 +111,39 @@ class LinearScore(eqx.Module):
         The weights are those of the newest rollout alone, as in Ho, Gupta & Ermon (2016), where the policy descends
         the gradient of the supremum: the weights that are best against the policy as it is now.
         """
-        expert, learner = (
-            seen(rows, observations_only=self.observations_only) for rows in (demos.train, flatten_time(batch))
+        score = self.standardized_by(demos.train)
+        of_expert, of_learner = (
+            jnp.mean(score._seen_features(rows), axis=0) for rows in (demos.train, flatten_time(batch))
         )
-        score = eqx.tree_at(lambda s: s.obs_norm, self, RunningNorm(expert[0].shape[-1]).add(expert[0]))
-        if self.num_actions is None:
-            beside = jax.vmap(self._beside)(*expert)
-            score = eqx.tree_at(lambda s: s.action_norm, score, RunningNorm(beside.shape[-1]).add(beside))
-        mean_expert, mean_learner = (jnp.mean(jax.vmap(score.features)(*rows), axis=0) for rows in (expert, learner))
-        gap = mean_expert - mean_learner
+        return score.fitted_to(regularizer, of_expert, of_learner)
+
+    def fitted_to_replay(
+        self,
+        regularizer: AbstractFeatureMatching,
+        rows: Transition,
+        demos: ExpertData,
+        ending_rate: Float[Array, ""],
+    ) -> tuple["LinearScore", Metrics]:
+        """The best score between the demonstrations and flat rows of a replay, both with their absorbing states."""
+        score = self.standardized_by(demos.train)
+        of_expert, of_learner = (
+            mean_with_absorbed(score._seen_features(x), jnp.asarray(rate))
+            for x, rate in ((demos.train, demos.ending_rate), (rows, ending_rate))
+        )
+        return score.fitted_to(regularizer, of_expert, of_learner)
+
+    def fitted_to(
+        self,
+        regularizer: AbstractFeatureMatching,
+        of_expert: Float[Array, " features"],
+        of_learner: Float[Array, " features"],
+    ) -> tuple["LinearScore", Metrics]:
+        """The score with the best weights between two means of features."""
+        gap = of_expert - of_learner
         weights = regularizer.weights(gap)
-        return eqx.tree_at(lambda s: s.weights, score, weights), {
+        return eqx.tree_at(lambda s: s.weights, self, weights), {
             "score/loss": -jnp.dot(weights, gap),
-            "score/expert": jnp.dot(weights, mean_expert),
-            "score/learner": jnp.dot(weights, mean_learner),
+            "score/expert": jnp.dot(weights, of_expert),
+            "score/learner": jnp.dot(weights, of_learner),
             "score/largest_gap": jnp.max(jnp.abs(gap)),
         }

@@ -21,6 +21,9 @@ _METHODS = {
     "trained until its steps score like the expert's.",
     "airl": "Adversarial inverse reinforcement learning: a score made of a reward, a potential and the policy's own "
     "log-probability tells the expert's steps from the learner's, so that a reward is left in the end.",
+    "sqil": "Imitation by soft Q-learning from replay: the expert's steps are worth 1, the learner's own 0.",
+    "lsiq": "Imitation by soft Q-learning from replay: the expert's steps have the highest values there are, the "
+    "learner's own the lowest reward.",
     "trpo": "Reinforcement learning on the environment's own reward, by trust-region policy optimization.",
     "ppo": "Reinforcement learning on the environment's own reward, by proximal policy optimization.",
     "sac": "Reinforcement learning on the environment's own reward, by soft actor-critic from replay.",

@@ -11,7 +11,7 @@ from typing import Any
 
 from menura.core import AbstractLearner, BoxActions, RequestError, Spec
 from menura.networks import GaussianPolicy
-from menura.run.registry import ALGORITHMS, FORWARD, REGULARIZERS, named, replaced
+from menura.run.registry import ALGORITHMS, FORWARD, HOLDS, REGULARIZERS, named, replaced
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,6 @@ class Preset:
         return "-".join(filter(None, (self.algorithm, self.forward, self.family.lower())))
 
 
-DEFAULT_FORWARD = {"gail": "trpo", "airl": "trpo"}
-"""The forward learner inside an imitation learner where none is named."""
-
 _QUICK = {
     # A narrow first policy explores near what it does already, and many short rollouts move it often.
     "forward.initial_log_std": -1.0,
@@ -42,6 +39,21 @@ _QUICK = {
     "forward.max_kl": 0.015,
     "forward.shrink": 0.8,
     "forward.gamma": 0.99,
+}
+
+_REPLAY = {
+    # 8 copies of 16 steps and 64 gradient steps: one for every two steps of the environment.
+    "forward.num_updates": 64,
+    "forward.replay_size": 150_000,
+    "forward.learning_starts": 2_000,
+    # At 1 the first thousands of gradient steps are spent on entropy.
+    "forward.initial_temperature": 0.05,
+}
+
+_DISCRETE_REPLAY = {
+    "forward.replay_size": 50_000,
+    "forward.learning_starts": 1_000,
+    "forward.discrete_entropy": 0.3,
 }
 
 PRESETS: tuple[Preset, ...] = (
@@ -83,6 +95,14 @@ PRESETS: tuple[Preset, ...] = (
     Preset("airl", "trpo", "HalfCheetah", 460_000, 32, {"reward_form": "auto", **_QUICK}),
     Preset("airl", "ppo", "discrete", 300_000, 32, {"gradient_norm": 0.0, "reward_form": "auto"}),
     Preset("airl", "ppo", "box", 1_000_000, 32, {"reward_form": "auto", "forward.initial_log_std": -1.0}),
+    Preset("gail", "sac", "discrete", 50_000, 8, _DISCRETE_REPLAY | {"num_score_steps": 16}),
+    Preset("gail", "sac", "box", 150_000, 8, _REPLAY | {"num_score_steps": 16}),
+    Preset("gail", "sac", "Ant", 500_000, 8, _REPLAY | {"num_score_steps": 16, "forward.replay_size": 200_000}),
+    *(
+        Preset(algorithm, "sac", family, total_steps, 8, fields)
+        for algorithm in ("sqil", "lsiq")
+        for family, total_steps, fields in (("discrete", 50_000, _DISCRETE_REPLAY), ("box", 150_000, _REPLAY))
+    ),
 )
 
 
@@ -101,7 +121,7 @@ def warm_fields(preset: Preset, policy: Any) -> dict[str, Any]:
     """What :data:`WARM` says for a preset's learners, and networks of the same shape as the policy's."""
     forward = preset.forward or preset.algorithm
     if forward not in WARM:
-        raise RequestError(f"{preset.algorithm} does not act while it learns: leave out --warm-start.")
+        raise RequestError(f"{preset.algorithm} cannot begin with the policy of another run: leave out --warm-start.")
     prefix = "" if preset.forward is None else "forward."
     fields = dict(WARM[forward])
     if hasattr(policy, "network"):
@@ -111,7 +131,8 @@ def warm_fields(preset: Preset, policy: Any) -> dict[str, Any]:
         }
     if forward == "sac":
         fields["linear_mean"] = isinstance(policy, GaussianPolicy) or getattr(policy, "linear_mean", False)
-    own = WARM[preset.algorithm] if prefix else {}
+    # From a replay cloning has no part in the policy's step.
+    own = WARM.get(preset.algorithm, {}) if prefix and forward != "sac" else {}
     return {prefix + name: value for name, value in fields.items()} | own
 
 
@@ -127,7 +148,9 @@ def find_preset(algorithm: str, forward: str | None, env_id: str | None, spec: S
         for preset in PRESETS:
             if (preset.algorithm, preset.forward, preset.family) == (algorithm, forward, family):
                 return preset
-    raise RequestError(f"{algorithm} has no forward learner {forward!r}: choose one of {', '.join(FORWARD)}.")
+    raise RequestError(
+        f"{algorithm} has no forward learner {forward!r}: choose one of {', '.join(HOLDS.get(algorithm, ()))}."
+    )
 
 
 def named_preset(name: str) -> Preset:
@@ -138,12 +161,15 @@ def named_preset(name: str) -> Preset:
 def forward_of(algorithm: str, forward: str | None) -> str | None:
     """The forward learner asked for, or the algorithm's default; ``None`` where it holds none."""
     named("algorithm", ALGORITHMS, algorithm)
-    if algorithm not in DEFAULT_FORWARD:
+    if algorithm not in HOLDS:
         if forward is not None:
             raise RequestError(f"{algorithm} holds no forward learner: leave out --forward.")
         return None
-    forward = forward or DEFAULT_FORWARD[algorithm]
-    named("forward learner", FORWARD, forward)
+    if forward is None:
+        return HOLDS[algorithm][0]
+    if forward not in HOLDS[algorithm]:
+        choices = ", ".join(HOLDS[algorithm])
+        raise RequestError(f"No forward learner {forward!r} inside {algorithm}: choose one of {choices}.")
     return forward
 
 

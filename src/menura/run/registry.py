@@ -11,6 +11,8 @@ from menura.imitation.adversarial import GAIL
 from menura.imitation.airl import AIRL
 from menura.imitation.bc import BC
 from menura.imitation.dagger import DAgger
+from menura.imitation.lsiq import LSIQ
+from menura.imitation.sqil import SQIL
 from menura.regularizers import (
     AbstractRegularizer,
     AIRLLink,
@@ -26,11 +28,24 @@ from menura.regularizers import (
     Wasserstein,
 )
 
-FORWARD: dict[str, type[AbstractForwardLearner]] = {"ppo": PPO, "trpo": TRPO}
-OFF_POLICY: dict[str, type[AbstractForwardLearner]] = {"sac": SAC}
-"""Learn from the environment's reward only: inside an imitation learner their replay would hold stale rewards."""
-IMITATION: dict[str, type[AbstractImitationLearner]] = {"bc": BC, "gail": GAIL, "airl": AIRL, "dagger": DAgger}
-ALGORITHMS: dict[str, type[AbstractLearner]] = {**FORWARD, **OFF_POLICY, **IMITATION}
+FORWARD: dict[str, type[AbstractForwardLearner]] = {"ppo": PPO, "trpo": TRPO, "sac": SAC}
+"""Learn from the environment's reward by themselves, and from any other inside imitation learners."""
+IMITATION: dict[str, type[AbstractImitationLearner]] = {
+    "bc": BC,
+    "dagger": DAgger,
+    "gail": GAIL,
+    "airl": AIRL,
+    "sqil": SQIL,
+    "lsiq": LSIQ,
+}
+ALGORITHMS: dict[str, type[AbstractLearner]] = {**FORWARD, **IMITATION}
+HOLDS: dict[str, tuple[str, ...]] = {
+    "gail": ("trpo", "ppo", "sac"),
+    "airl": ("trpo", "ppo"),
+    "sqil": ("sac",),
+    "lsiq": ("sac",),
+}
+"""The forward learners that an imitation learner can hold, the one that it holds where none is named first."""
 REGULARIZERS: dict[str, type[AbstractRegularizer]] = {
     "jensen_shannon": JensenShannon,
     "reverse_kl": ReverseKL,

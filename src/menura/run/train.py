@@ -33,11 +33,13 @@ from menura.demonstrations.labels import are_labels, asking
 from menura.environments.base import Envs, NativeEnvs
 from menura.environments.collect import QUICK_COMPILATION, collect
 from menura.evaluation import Evaluation, UniformPolicy, evaluate
+from menura.forward.off_policy import AbstractReplayLearner
 from menura.forward.warm_start import begun_with, taken_over
 from menura.imitation.adversarial import GAIL
 from menura.imitation.airl import AIRL
 from menura.imitation.bc import BC
 from menura.imitation.dagger import DAgger
+from menura.regularizers import JensenShannon
 
 
 @dataclass(frozen=True)
@@ -219,9 +221,14 @@ def resolve_reward_form(learner: AbstractLearner, env: Envs | None, demos: Demon
     **The rule.** A reward that is never negative pays for living on, and one that is never positive for
     ending. Where the expert's episodes are shorter than the uniform policy's, ending is what it is good at,
     and the form is ``negative``; elsewhere, and where none of its episodes ends by termination, ``positive``.
+    Where endings lead to an absorbing state (learners from a replay), it carries what they are worth, and rewards of
+    either sign are right: the logit of DAC for Jensen–Shannon, the regularizer's own for the others.
     """
     if not isinstance(learner, GAIL | AIRL) or learner.reward_form != "auto" or demos is None or env is None:
         return learner
+    if isinstance(learner, GAIL) and isinstance(learner.forward, AbstractReplayLearner):
+        form = "logit" if isinstance(learner.regularizer, JensenShannon) else "centered"
+        return dataclasses.replace(learner, reward_form=form)
     # Departs from Ho & Ermon 2016: the form follows from the data instead of being set by hand for each task,
     # because it decides some tasks by itself.
     form = "positive"
@@ -321,6 +328,7 @@ def _make_iterate(
             state, metrics = jitted_update(state, None, expert, update_key)
             return state, None, None, metrics
         if ask is not None:
+            assert isinstance(learner, DAgger)
             share = float(learner.expert_share(state))
             carry, rollout = ask(carry, policy_of(state), share=share, key=collect_key, num_steps=learner.num_steps)
         else:

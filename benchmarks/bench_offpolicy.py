@@ -1,0 +1,109 @@
+"""Imitation from replay on MuJoCo tasks (off-policy GAIL, SQIL, LS-IQ): by the presets, without further flags.
+
+.venv/bin/python benchmarks/bench_offpolicy.py --data DATA [--only TEXT] [--seeds N]
+"""
+
+from pathlib import Path
+
+from by_seed import measure_seeds, menura, spread
+from common import parser_of
+
+NAME, TITLE = "offpolicy", "Imitation from replay"
+UPDATES = "1 gradient step every 2 steps"
+
+
+def first_at(result, least):
+    """Environment steps at the first evaluation with this return; none where there was none."""
+    return next((step for step, mean in result["evaluations"] if mean >= least), None)
+
+
+def main() -> None:
+    parser = parser_of(__doc__)
+    parser.add_argument("--seeds", type=int, help="measure at most this many seeds of each row")
+    arguments = parser.parse_args()
+    if arguments.data is None:
+        parser.error("--data DATA is needed.")
+
+    def row(row, algorithm, env, asked, *, seeds, num_demos=4, max_seconds=None, max_steps=None, least=None):
+        demos = arguments.data / "gail_experts" / f"{env}.npz"
+        chosen = [algorithm, env] if algorithm != "gail" else [algorithm, env, "--forward", "sac"]
+        options = ["--num-demos", num_demos, "--subsample", 20]
+
+        def one(seed):
+            return menura("train", *chosen, "--demos", demos, *options, "--seed", seed)
+
+        def good(result):
+            return (
+                result["mean_return"] >= least * result["expert_return"]
+                and (max_seconds is None or result["process_seconds"] <= max_seconds)
+                and (max_steps is None or result["env_steps"] <= max_steps)
+            )
+
+        def describe(results):
+            shares = [100 * r["mean_return"] / r["expert_return"] for r in results]
+            reached = [first_at(r, 0.95 * r["expert_return"]) for r in results]
+            steps = [step / 1e3 for step in reached if step is not None]
+            when = f"; 95% first seen at {spread(steps)} k steps in {len(steps)}" if steps else ""
+            return (
+                f"return {spread([r['mean_return'] for r in results])} ({spread(shares, 1)}% of "
+                f"{results[0]['expert_return']:.0f}), {spread([r['process_seconds'] for r in results])} s, "
+                f"{results[0]['env_steps'] / 1e3:.0f} k steps, {UPDATES}{when}"
+            )
+
+        measure_seeds(
+            NAME,
+            row,
+            arguments,
+            asked=asked,
+            command=f"menura train {' '.join(chosen)} --demos DATA/gail_experts/{env}.npz "
+            f"{' '.join(map(str, options))} --seed S",
+            seeds=seeds,
+            one=one,
+            good=None if least is None else good,
+            describe=describe,
+            data=[Path(demos)],
+            title=TITLE,
+        )
+
+    for env in ("Hopper-v5", "HalfCheetah-v5"):
+        row(
+            f"off-policy GAIL, {env}, 4 episodes, every 20th pair",
+            "gail",
+            env,
+            "≥ 95% of the expert within 150 k steps, 5 of 5 seeds, ≤ 20 min each",
+            seeds=range(5),
+            max_seconds=1200,
+            max_steps=150_100,
+            least=0.95,
+        )
+        row(
+            f"off-policy GAIL, {env}, 1 episode, every 20th pair",
+            "gail",
+            env,
+            "≥ 90% of the expert, 5 of 5 seeds",
+            seeds=range(5),
+            num_demos=1,
+            least=0.9,
+        )
+    row(
+        "off-policy GAIL, Ant-v5, 4 episodes, every 20th pair",
+        "gail",
+        "Ant-v5",
+        "≥ 95% of the expert within 500 k steps, 1 seed",
+        seeds=range(1),
+        max_steps=500_100,
+        least=0.95,
+    )
+    for algorithm in ("sqil", "lsiq"):
+        for env in ("Hopper-v5", "HalfCheetah-v5"):
+            row(
+                f"{algorithm}, {env}, 4 episodes, every 20th pair",
+                algorithm,
+                env,
+                "return reported",
+                seeds=range(1),
+            )
+
+
+if __name__ == "__main__":
+    main()

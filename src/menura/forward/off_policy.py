@@ -1,0 +1,46 @@
+"""What learners from a replay offer to imitation: the reward may change after a transition was stored."""
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from menura.core import AbstractForwardLearner, Hyper, Metrics, Transition
+from menura.replay import Replay
+
+
+class AbstractReplayLearner(AbstractForwardLearner):
+    """Reinforcement learning from a replay of everything done so far."""
+
+    gamma: eqx.AbstractVar[Hyper]
+    """Discount."""
+
+    @abc.abstractmethod
+    def replay(self, state: Any) -> Replay:
+        """What it learns from."""
+
+    @abc.abstractmethod
+    def store(self, state: Any, batch: Transition) -> Any:
+        """The state with a rollout ``[time, env]`` more in its replay."""
+
+    @abc.abstractmethod
+    def learn(
+        self,
+        state: Any,
+        reward_of: Callable[[Transition], Float[Array, ""]],
+        *,
+        key: PRNGKeyArray,
+        demos: Transition | None = None,
+        target_range: tuple[Hyper, Hyper] | None = None,
+    ) -> tuple[Any, Metrics]:
+        """Gradient steps on the replay, with ``reward_of`` applied to every transition when it is drawn.
+
+        With flat ``demos``, half of each batch is drawn from them; with a ``target_range``, what values are drawn to is
+        clipped to it. Pure.
+        """
+
+    @abc.abstractmethod
+    def entropy_reward(self, state: Any) -> Float[Array, ""]:
+        """What a step earns, beside its reward, where the policy has the entropy that is aimed at."""

@@ -1,0 +1,69 @@
+"""Soft Q imitation learning (Reddy, Dragan & Levine 2020): the expert's steps are worth 1, the learner's own 0."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from menura.core import AbstractImitationLearner, AbstractPolicy, ExpertData, Metrics, Spec, Transition
+from menura.forward.off_policy import AbstractReplayLearner
+from menura.forward.sac import SAC
+from menura.imitation.absorbing import absorbed_share, ending_rate_of, with_worth_of_ending, worth_of_ending
+from menura.imitation.bc import negative_log_likelihood
+
+
+def reward_absorbed(rate_expert: Float[Array, ""], rate_learner: Float[Array, ""]) -> Float[Array, ""]:
+    """The mean reward of the absorbing state in balanced batches: 1 for the expert's endings, 0 for the learner's."""
+    expert, learner = absorbed_share(rate_expert), absorbed_share(rate_learner)
+    return expert / jnp.where(expert + learner > 0, expert + learner, 1.0)
+
+
+class SQIL(AbstractImitationLearner):
+    """Algorithm 1 of Reddy et al. (2020): no score is trained; half of every batch is the expert's, and pays 1."""
+
+    forward: AbstractReplayLearner = SAC()
+    """Learns the soft values, from half the expert's steps and half its own."""
+    heldout_fraction: float = 0.0
+    """Share of the demonstrations kept from training; minus the mean log-likelihood of their actions is logged as
+    loss/heldout."""
+
+    def init(self, spec: Spec, *, key: PRNGKeyArray) -> Any:
+        """The forward learner's fresh state: there is no other."""
+        return self.forward.init(spec, key=key)
+
+    @property
+    def num_steps(self) -> int:
+        """Steps each copy of the environment takes between updates: the forward learner's."""
+        return self.forward.num_steps
+
+    def steps_per_update(self, num_envs: int) -> int:
+        """Environment steps in one update: the forward learner's."""
+        return self.forward.steps_per_update(num_envs)
+
+    def finished(self, state: Any) -> bool:
+        """Never: it does not know how far it is from the expert."""
+        return False
+
+    def policy(self, state: Any) -> AbstractPolicy:
+        """The forward learner's newest policy."""
+        return self.forward.policy(state)
+
+    def final_policy(self, state: Any) -> AbstractPolicy:
+        """The policy that the forward learner would keep."""
+        return self.forward.final_policy(state)
+
+    def update(self, state: Any, batch: Transition, demos: ExpertData, *, key: PRNGKeyArray) -> tuple[Any, Metrics]:
+        """The rollout into the replay at a reward of 0, then gradient steps on halves of it and of the expert's."""
+        state = self.forward.store(state, eqx.tree_at(lambda t: t.reward, batch, jnp.zeros_like(batch.reward)))
+        expert = eqx.tree_at(lambda t: t.reward, demos.train, jnp.ones_like(demos.train.reward))
+        absorbed = reward_absorbed(jnp.asarray(demos.ending_rate), ending_rate_of(self.forward.replay(state)))
+        worth = worth_of_ending(absorbed + self.forward.entropy_reward(state), gamma=self.forward.gamma)
+
+        def reward_of(step):
+            return with_worth_of_ending(step.reward, step.terminated, worth)
+
+        state, metrics = self.forward.learn(state, reward_of, key=key, demos=expert)
+        if demos.heldout.obs.shape[0] > 0:
+            metrics["loss/heldout"] = negative_log_likelihood(self.forward.final_policy(state), demos.heldout)
+        return state, metrics | {"reward/absorbing": absorbed}
