@@ -26,7 +26,7 @@ def distance_to_demos(policy: Policy, reference: Policy, demos: Transition) -> F
     As a penalty of reinforcement learning it draws the mean to the expert's actions. With the policy's own deviations
     it would be lowest for none at all, and there would be nothing left to explore with.
     """
-    if isinstance(policy, GaussianPolicy):
+    if isinstance(policy, GaussianPolicy) and isinstance(reference, GaussianPolicy):
         policy = eqx.tree_at(lambda p: p.log_std, policy, jax.lax.stop_gradient(reference.log_std))
     return negative_log_likelihood(policy, demos)
 
