@@ -63,11 +63,11 @@ def labeled(labels: Replay, *, num_envs: int, env_id: str | None) -> Demonstrati
     There are no rewards: those that were earned belong to other actions, and their sum is not the expert's return.
     """
     size = int(labels.size)
-    rows: Transition = jax.tree.map(lambda x: np.asarray(x)[:size].reshape(-1, num_envs, *x.shape[1:]), labels.rows)
+    rows: Any = jax.tree.map(lambda x: np.asarray(x)[:size].reshape(-1, num_envs, *x.shape[1:]), labels.rows)
     episodes = []
     for copy in range(num_envs):
-        stream: Transition = jax.tree.map(lambda x, copy=copy: x[:, copy], rows)
-        ended = np.asarray(stream.terminated | stream.truncated)
+        stream: Any = jax.tree.map(lambda x, copy=copy: x[:, copy], rows)
+        ended = stream.terminated | stream.truncated
         ended[-1] = True
         start = 0
         for last in np.flatnonzero(ended):
