@@ -32,8 +32,10 @@ OPTIONAL = (
 PUBLIC_NAMES = {
     "BC",
     "GAIL",
+    "LSIQ",
     "PPO",
     "SAC",
+    "SQIL",
     "TRPO",
     "AbstractNativeEnv",
     "Demonstrations",
