@@ -327,12 +327,7 @@ def _make_iterate(
         if env is None:
             state, metrics = jitted_update(state, None, expert, update_key)
             return state, None, None, metrics
-<<<<<<< HEAD
-        if ask is not None:
-            assert isinstance(learner, DAgger)
-=======
         if ask is not None and isinstance(learner, DAgger):
->>>>>>> dagger
             share = float(learner.expert_share(state))
             carry, rollout = ask(carry, policy_of(state), share=share, key=collect_key, num_steps=learner.num_steps)
         else:
