@@ -11,8 +11,8 @@ import pytest
 import menura
 from menura.core import BoxActions, DiscreteActions, ExpertData, RequestError, Spec
 from menura.demonstrations import Demonstrations, Episode, save
-from menura.imitation.adversarial import ScoreNetwork
 from menura.imitation.linear import LinearScore, seen
+from menura.imitation.score import ScoreNetwork
 from menura.networks import MLP
 from menura.regularizers import FeatureExpectation, JensenShannon
 from tests.cli.test_train import run

@@ -20,8 +20,8 @@ from menura.imitation.absorbing import (
     with_worth_of_ending,
     worth_of_ending,
 )
-from menura.imitation.adversarial import ScoreNetwork
 from menura.imitation.linear import LinearScore
+from menura.imitation.score import ScoreNetwork
 from menura.regularizers import FeatureExpectation
 from menura.replay import Replay
 from menura.run.registry import REGULARIZERS

@@ -9,7 +9,8 @@ from scipy.optimize import linprog, minimize
 from scipy.stats import wasserstein_distance
 
 from menura.core import BoxActions, RequestError, Spec
-from menura.imitation.adversarial import GAIL, ScoreNetwork, reward_of_score, slope_of
+from menura.imitation.adversarial import GAIL
+from menura.imitation.score import ScoreNetwork, reward_of_score, slope_of
 from menura.regularizers import (
     AIRLLink,
     ChiSquared,

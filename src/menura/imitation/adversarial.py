@@ -1,12 +1,11 @@
 """Generative adversarial imitation learning (Ho & Ermon 2016), with any forward learner inside."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
@@ -15,8 +14,6 @@ from menura.core import (
     AbstractImitationLearner,
     AbstractPolicy,
     AnyArray,
-    BoxActions,
-    DiscreteActions,
     ExpertData,
     Hyper,
     Metrics,
@@ -37,11 +34,10 @@ from menura.imitation.absorbing import (
 )
 from menura.imitation.bc import distance_to_demos
 from menura.imitation.linear import LinearScore, seen
-from menura.networks import MLP, Activation, RunningNorm
+from menura.imitation.score import RewardForm, ScoreNetwork, reward_of_score, slope_of
+from menura.networks import MLP, Activation
 from menura.regularizers import AbstractFeatureMatching, AbstractRegularizer, JensenShannon
 from menura.replay import Replay, sample_rows
-
-RewardForm = Literal["auto", "positive", "negative", "centered", "logit"]
 
 OF_THE_NETWORK = (
     "learning_rate",
@@ -55,119 +51,6 @@ OF_THE_NETWORK = (
     "activation",
 )
 """Options of GAIL that have no effect where the score is linear (FEM, GTAL): no network is trained there."""
-
-
-class ScoreNetwork(eqx.Module):
-    """Scores an observation and an action: a logit, high where they look like the expert's.
-
-    Observations are standardized by the *expert's* statistics; real actions are clipped to the bounds, as
-    the environment does, and scaled to [-1, 1]; discrete ones are one-hot. With ``observations_only`` the change from
-    an observation to its successor stands in the action's place, standardized by the expert's changes.
-    """
-
-    norm: RunningNorm
-    network: Callable[[Float[Array, " features"]], Float[Array, " one"]]
-    center: Float[Array, " action"] | None
-    half_width: Float[Array, " action"] | None
-    limit: Float[Array, " action"] | None
-    """1 for bounded actions, infinite for unbounded ones."""
-    change_norm: RunningNorm | None
-    """Of the changes between observations; ``None`` where actions are seen."""
-    num_actions: int = eqx.field(static=True)
-    """Numbers beside the observation."""
-    absorbing: bool = eqx.field(static=True)
-    """Whether there is one more feature, which is 1 in the absorbing state only."""
-
-    def __init__(
-        self,
-        spec: Spec,
-        hidden_sizes: tuple[int, ...],
-        *,
-        activation: Activation,
-        key: PRNGKeyArray,
-        make_network: Callable[..., Any] = MLP,
-        observations_only: bool = False,
-        absorbing: bool = False,
-    ):
-        """A fresh network, whose score is near 0."""
-        self.change_norm = RunningNorm(spec.obs_size) if observations_only else None
-        match spec.actions:
-            case _ if observations_only:
-                self.center = self.half_width = self.limit = None
-                self.num_actions = spec.obs_size
-            case DiscreteActions(num_actions=num_actions):
-                self.center = self.half_width = self.limit = None
-                self.num_actions = num_actions
-            case BoxActions() as box:
-                self.center, self.half_width = jnp.asarray(box.center), jnp.asarray(box.half_width)
-                bounded = np.isfinite(np.asarray(box.low)) & np.isfinite(np.asarray(box.high))
-                self.limit = jnp.where(bounded, 1.0, jnp.inf)
-                self.num_actions = box.size
-        self.norm = RunningNorm(spec.obs_size)
-        self.absorbing = absorbing
-        in_size = spec.obs_size + self.num_actions + absorbing
-        self.network = make_network(in_size, 1, hidden_sizes, activation=activation, out_scale=0.1, key=key)
-
-    def standardized_by(self, obs: Float[Array, "batch obs"], second: Array) -> "ScoreNetwork":
-        """The score with the statistics of the expert's steps, as :func:`menura.imitation.linear.seen` gives them."""
-        score = eqx.tree_at(lambda s: s.norm, self, RunningNorm(obs.shape[-1]).add(obs))
-        if self.change_norm is None:
-            return score
-        return eqx.tree_at(lambda s: s.change_norm, score, RunningNorm(obs.shape[-1]).add(second - obs))
-
-    def features(self, obs: Float[Array, " obs"], second: Array) -> Float[Array, " features"]:
-        """What the network sees of one step: an observation, and its action or its successor."""
-        if self.change_norm is not None:
-            # Departs from Torabi et al. 2018: the successor is given as a change, in units of the expert's changes,
-            # because it lies so near to the observation that a network of bounded slope hardly tells the two apart.
-            encoded = self.change_norm(second - obs)
-        elif self.center is None or self.half_width is None or self.limit is None:
-            encoded = jax.nn.one_hot(second, self.num_actions)
-        else:
-            # Departs from Ho & Ermon 2016: actions are clipped before they are scored, because demonstrations hold
-            # them as they were carried out, and a learner would be known by its overshoot alone.
-            encoded = jnp.clip((second - self.center) / self.half_width, -self.limit, self.limit)
-        features = jnp.concatenate([self.norm(obs), encoded])
-        return jnp.append(features, 0.0) if self.absorbing else features
-
-    def of_features(self, features: Float[Array, " features"]) -> Float[Array, ""]:
-        """The score of what :meth:`features` gave."""
-        return self.network(features)[0]
-
-    @property
-    def num_features(self) -> int:
-        """How many numbers :meth:`features` gives."""
-        return self.norm.mean.shape[0] + self.num_actions + self.absorbing
-
-    def __call__(self, obs: Float[Array, " obs"], second: Array) -> Float[Array, ""]:
-        """The score of one step: of an observation, and of its action or its successor."""
-        return self.of_features(self.features(obs, second))
-
-
-def slope_of(score: Callable[[Array], Array], features: Float[Array, " features"]) -> Float[Array, ""]:
-    """‖∇ score‖ at one point."""
-    return jnp.sqrt(jnp.sum(jnp.square(jax.grad(score)(features))) + 1e-12)
-
-
-def reward_of_score(
-    score: Float[Array, "*batch"], regularizer: AbstractRegularizer, form: RewardForm
-) -> Float[Array, "*batch"]:
-    """What the learner earns for a score.
-
-    ``positive`` is never negative: staying alive pays; for Jensen–Shannon it is the paper's −log D =
-    softplus(score). ``negative`` is never positive: ending pays; there log(1 − D) = −softplus(−score). ``logit``
-    is the sum of these two, the score itself. ``centered`` is the regularizer's own, zero where expert and learner
-    look alike.
-    """
-    match form:
-        case "positive" | "negative":
-            return regularizer.signed_reward(score, form)
-        case "logit":
-            return score
-        case "centered":
-            return regularizer.reward(score)
-        case _:
-            raise ValueError("reward_form='auto' must be resolved from the demonstrations before training.")
 
 
 class GAILState(eqx.Module):

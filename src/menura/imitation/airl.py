@@ -23,7 +23,7 @@ from menura.core import (
     flatten_time,
 )
 from menura.forward.trpo import TRPO
-from menura.imitation.adversarial import RewardForm, ScoreNetwork, reward_of_score, slope_of
+from menura.imitation.score import RewardForm, ScoreNetwork, reward_of_score, slope_of
 from menura.networks import MLP, Activation, DiagonalGaussian, RunningNorm
 from menura.regularizers import JensenShannon
 
