@@ -5,18 +5,13 @@
 
 import csv
 
-from by_seed import measure_seeds, menura, spread
-from common import parser_of
+from by_seed import measure_seeds, menura, seeds_parser, spread, with_data
 
 NAME, TITLE = "bc", "Behavioral cloning at the GAIL paper's data sizes"
 
 
 def main() -> None:
-    parser = parser_of(__doc__)
-    parser.add_argument("--seeds", type=int, help="measure at most this many seeds of each row")
-    arguments = parser.parse_args()
-    if arguments.data is None:
-        parser.error("--data DATA is needed.")
+    arguments = with_data(seeds_parser(__doc__))
     with (arguments.data / "gail_paper" / "gail_paper_results.csv").open() as file:
         paper = {
             (r["task"], int(r["num_expert_trajs"])): float(r["mean_return"])

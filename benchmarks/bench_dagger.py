@@ -14,10 +14,10 @@ import numpy as np
 from by_seed import measure_seeds
 from common import REPOSITORY, known_rows, parser_of
 
-from menura import BC, AbstractNativeEnv, DAgger, Spec, train
-from menura.core import DiscreteActions
+from menura import BC, DAgger, train
 from menura.demonstrations.labels import asking
 from menura.environments.base import NativeEnvs
+from menura.environments.native.probes import Corridor
 
 NAME, TITLE = "dagger", "DAgger beside behavioral cloning"
 ERRORS = "a corridor with one unforeseeable turn in a hundred steps: errors by horizon, 3,200 labels"
@@ -28,40 +28,11 @@ SHARES = {"cloning": 1.0, "DAgger": 0.0}
 COLORS = {"cloning": "tab:red", "DAgger": "tab:blue"}
 
 
-def turns(noise: Any) -> Any:
-    """One place in a hundred, by a rule too fine to be learned."""
-    return (noise * 10_000).astype("int32") % 100 == 0
-
-
-class Corridor(AbstractNativeEnv):
-    """Who misses a turn stands outside, and comes back by an action that nobody inside ever needs.
-
-    A policy cannot but err once in a hundred steps. The expert does not, and so it never shows the way back.
-    """
-
-    max_episode_steps: int | None = HORIZON
-
-    @property
-    def spec(self):
-        return Spec(2, DiscreteActions(3))
-
-    def reset(self, *, key):
-        return jnp.stack([jnp.zeros(()), jax.random.uniform(key)])
-
-    def observe(self, state):
-        return state
-
-    def step(self, state, action, *, key):
-        outside, noise = state
-        right = jnp.where(outside > 0, 2, jnp.where(turns(noise), 1, 0))
-        return jnp.stack([1.0 - (action == right), jax.random.uniform(key)]), 1.0 - outside, jnp.zeros((), bool)
-
-
 class Guide:
     """Never misses a turn, and knows the way back."""
 
     def predict(self, obs: np.ndarray, *, deterministic: bool) -> tuple[np.ndarray, None]:
-        return np.where(obs[:, 0] > 0, 2, np.where(turns(obs[:, 1]), 1, 0)), None
+        return np.asarray(Corridor().right_action(jnp.asarray(obs))), None
 
 
 def errors_by_time(share_decay: float, seed: int, *, copies: int = 1000) -> list[float]:

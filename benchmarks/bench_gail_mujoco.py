@@ -6,8 +6,7 @@
 import math
 from pathlib import Path
 
-from by_seed import measure_seeds, menura, spread
-from common import parser_of
+from by_seed import measure_seeds, menura, reaches, seeds_parser, spread, with_data
 
 from menura.run.registry import REGULARIZERS
 
@@ -15,11 +14,7 @@ NAME, TITLE = "gail_mujoco", "GAIL on MuJoCo"
 
 
 def main() -> None:
-    parser = parser_of(__doc__)
-    parser.add_argument("--seeds", type=int, help="measure at most this many seeds of each row")
-    arguments = parser.parse_args()
-    if arguments.data is None:
-        parser.error("--data DATA is needed.")
+    arguments = with_data(seeds_parser(__doc__))
 
     def row(row, env, asked, *, seeds, extra=(), num_demos=4, max_seconds=None, max_steps=None, least=0.95):
         demos = arguments.data / "gail_experts" / f"{env}.npz"
@@ -27,13 +22,6 @@ def main() -> None:
 
         def one(seed):
             return menura("train", "gail", env, "--demos", demos, *options, "--seed", seed)
-
-        def good(result):
-            return (
-                result["mean_return"] >= least * result["expert_return"]
-                and (max_seconds is None or result["process_seconds"] <= max_seconds)
-                and (max_steps is None or result["env_steps"] <= max_steps)
-            )
 
         def describe(results):
             shares = [100 * r["mean_return"] / r["expert_return"] for r in results]
@@ -53,7 +41,7 @@ def main() -> None:
             "--seed S",
             seeds=seeds,
             one=one,
-            good=good,
+            good=reaches(least, max_seconds=max_seconds, max_steps=max_steps),
             describe=describe,
             data=[Path(demos)],
             title=TITLE,

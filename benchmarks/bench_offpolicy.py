@@ -5,8 +5,7 @@
 
 from pathlib import Path
 
-from by_seed import measure_seeds, menura, spread
-from common import parser_of
+from by_seed import measure_seeds, menura, reaches, seeds_parser, spread, with_data
 
 NAME, TITLE = "offpolicy", "Imitation from replay"
 UPDATES = "1 gradient step every 2 steps"
@@ -18,11 +17,7 @@ def first_at(result, least):
 
 
 def main() -> None:
-    parser = parser_of(__doc__)
-    parser.add_argument("--seeds", type=int, help="measure at most this many seeds of each row")
-    arguments = parser.parse_args()
-    if arguments.data is None:
-        parser.error("--data DATA is needed.")
+    arguments = with_data(seeds_parser(__doc__))
 
     def row(row, algorithm, env, asked, *, seeds, num_demos=4, max_seconds=None, max_steps=None, least=None):
         demos = arguments.data / "gail_experts" / f"{env}.npz"
@@ -31,13 +26,6 @@ def main() -> None:
 
         def one(seed):
             return menura("train", *chosen, "--demos", demos, *options, "--seed", seed)
-
-        def good(result):
-            return (
-                result["mean_return"] >= least * result["expert_return"]
-                and (max_seconds is None or result["process_seconds"] <= max_seconds)
-                and (max_steps is None or result["env_steps"] <= max_steps)
-            )
 
         def describe(results):
             shares = [100 * r["mean_return"] / r["expert_return"] for r in results]
@@ -59,7 +47,7 @@ def main() -> None:
             f"{' '.join(map(str, options))} --seed S",
             seeds=seeds,
             one=one,
-            good=None if least is None else good,
+            good=None if least is None else reaches(least, max_seconds=max_seconds, max_steps=max_steps),
             describe=describe,
             data=[Path(demos)],
             title=TITLE,

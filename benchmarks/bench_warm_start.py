@@ -7,8 +7,7 @@ import math
 import tempfile
 from pathlib import Path
 
-from by_seed import measure_seeds, menura, spread
-from common import parser_of
+from by_seed import measure_seeds, menura, seeds_parser, spread, with_data
 
 NAME, TITLE = "warm_start", "Warm start"
 ENV, SHARE = "Ant-v5", 0.9
@@ -17,11 +16,7 @@ EVERY = 100_000
 
 
 def main() -> None:
-    parser = parser_of(__doc__)
-    parser.add_argument("--seeds", type=int, help="measure at most this many seeds of each row")
-    arguments = parser.parse_args()
-    if arguments.data is None:
-        parser.error("--data DATA is needed.")
+    arguments = with_data(seeds_parser(__doc__))
     demos = arguments.data / "gail_experts" / f"{ENV}.npz"
     chosen = ["--demos", demos, "--num-demos", 4, "--subsample", 20]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from common import known_rows, show, wanted, write_rows
+from common import known_rows, parser_of, show, wanted, write_rows
 
 MENURA = Path(sys.executable).parent / "menura"
 
@@ -32,6 +32,34 @@ def menura(*arguments: Any, out: Path | None = None) -> dict[str, Any]:
             steps, returns = header.index("env_steps"), header.index("mean_return")
             evaluations = [(int(row[steps]), float(row[returns])) for row in rows]
     return result | {"process_seconds": wall, "evaluations": evaluations}
+
+
+def seeds_parser(doc: str | None) -> Any:
+    """The options of a script whose rows are seeds of runs on DATA."""
+    parser = parser_of(doc)
+    parser.add_argument("--seeds", type=int, help="measure at most this many seeds of each row")
+    return parser
+
+
+def with_data(parser: Any) -> Any:
+    """The parsed options, among which --data must be."""
+    arguments = parser.parse_args()
+    if arguments.data is None:
+        parser.error("--data DATA is needed.")
+    return arguments
+
+
+def reaches(least: float, *, max_seconds: float | None = None, max_steps: int | None = None) -> Callable[[Any], bool]:
+    """Whether a run has this share of the expert's return, in time and in steps."""
+
+    def good(result: dict[str, Any]) -> bool:
+        return (
+            result["mean_return"] >= least * result["expert_return"]
+            and (max_seconds is None or result["process_seconds"] <= max_seconds)
+            and (max_steps is None or result["env_steps"] <= max_steps)
+        )
+
+    return good
 
 
 def measure_seeds(

@@ -27,7 +27,7 @@ REPOSITORY = Path(__file__).parent.parent
 def pytest_configure(config):
     """Most of the time goes into compiling, so that LLVM optimizes only where training takes longer than that."""
     if config.option.markexpr != "learning":
-        os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+        os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 """A corridor in which cloning fails and DAgger does not, though both learn the same way from as many labels."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from menura.core import DiscreteActions, RequestError, Spec
-from menura.environments.base import AbstractNativeEnv, NativeEnvs
+from menura.core import RequestError
+from menura.environments.base import NativeEnvs
+from menura.environments.native.probes import Corridor
 from menura.evaluation import evaluate
 from menura.imitation.bc import BC
 from menura.imitation.dagger import DAgger
@@ -15,47 +15,19 @@ from menura.run.train import train
 LENGTH = 40
 
 
-def turns(noise):
-    """Where the corridor turns: one place in ten, by a rule too fine to be learned."""
-    return (noise * 1000).astype("int32") % 10 == 0
-
-
-class Corridor(AbstractNativeEnv):
-    """Who misses a turn stands outside, earns nothing, and comes back by an action that nobody inside ever needs."""
-
-    max_episode_steps: int | None = LENGTH
-
-    @property
-    def spec(self):
-        """What is seen: whether one is outside, and what the turn depends on."""
-        return Spec(2, DiscreteActions(3))
-
-    def reset(self, *, key):
-        """Inside."""
-        return jnp.stack([jnp.zeros(()), jax.random.uniform(key)])
-
-    def observe(self, state):
-        """All there is."""
-        return state
-
-    def step(self, state, action, *, key):
-        """Go on, turn, or come back in."""
-        outside, noise = state
-        right = jnp.where(outside > 0, 2, jnp.where(turns(noise), 1, 0))
-        state = jnp.stack([1.0 - (action == right), jax.random.uniform(key)])
-        return state, 1.0 - outside, jnp.zeros((), bool)
+CORRIDOR = Corridor(one_in=10, max_episode_steps=LENGTH)
 
 
 class Guide:
     """Never misses a turn, and knows the way back."""
 
     def predict(self, obs, deterministic):
-        return np.where(obs[:, 0] > 0, 2, np.where(turns(obs[:, 1]), 1, 0)), None
+        return np.asarray(CORRIDOR.right_action(jnp.asarray(obs))), None
 
 
 def walked(share_decay):
     """Mean return after 400 labels, where the expert acts with this share in later rounds."""
-    env = NativeEnvs(Corridor(), 5, "Corridor")
+    env = NativeEnvs(CORRIDOR, 5, "Corridor")
     bc = BC(num_batches=300, batch_size=32, hidden_sizes=(8,), learning_rate=1e-2, patience=0, heldout_fraction=0.0)
     learner = DAgger(bc, num_steps=20, share_decay=share_decay)
     run = train(learner, env, total_steps=400, seed=0, expert=Guide())
@@ -71,6 +43,6 @@ def test_in_a_corridor_cloning_is_lost_at_its_first_error_and_dagger_comes_back(
 
 def test_dagger_without_an_expert_is_refused():
     with pytest.raises(RequestError, match="asks an expert"):
-        train(DAgger(), NativeEnvs(Corridor(), 5, "Corridor"), total_steps=100)
+        train(DAgger(), NativeEnvs(CORRIDOR, 5, "Corridor"), total_steps=100)
     with pytest.raises(RequestError, match="neither a policy nor has a method predict"):
-        train(DAgger(), NativeEnvs(Corridor(), 5, "Corridor"), total_steps=100, expert=object())
+        train(DAgger(), NativeEnvs(CORRIDOR, 5, "Corridor"), total_steps=100, expert=object())

@@ -30,6 +30,7 @@ _NATIVE: dict[str, AbstractNativeEnv] = {
     "probe/EchoBox": probes.EchoBox(),
     "probe/Endless": probes.Endless(),
     "probe/Leave": probes.Leave(),
+    "probe/Corridor": probes.Corridor(),
 }
 
 

@@ -1,4 +1,4 @@
-"""Absorbing states (Kostrikov et al. 2019, section 4.1): a terminated episode goes on where nothing changes any more.
+"""Absorbing states (Kostrikov et al. 2019): a terminated episode goes on where nothing changes any more.
 
 Without them a terminated episode is worth 0 from then on, whatever the score says: with positive rewards every
 ending is a loss, with negative ones a gain. With them the state after the end, s_a, has a reward of its own,
@@ -50,7 +50,7 @@ def mean_with_absorbed(
 def worth_of_ending(reward: Float[Array, ""], *, gamma: Hyper) -> Float[Array, ""]:
     """Σ_{t ≥ 1} γᵗ r(s_a) = γ r(s_a) / (1 − γ): what terminating adds to the last step's reward.
 
-    The return of Kostrikov et al. 2019, section 4.2, summed.
+    What Kostrikov et al. (2019) add to the return of a terminated episode, summed.
     """
     return gamma * reward / (1 - gamma)
 

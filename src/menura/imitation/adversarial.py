@@ -11,8 +11,6 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from menura.core import (
     AbstractForwardLearner,
-    AbstractImitationLearner,
-    AbstractPolicy,
     AnyArray,
     ExpertData,
     Hyper,
@@ -33,6 +31,7 @@ from menura.imitation.absorbing import (
     worth_of_ending,
 )
 from menura.imitation.bc import distance_to_demos
+from menura.imitation.holder import AbstractHolder
 from menura.imitation.linear import LinearScore, seen
 from menura.imitation.score import RewardForm, ScoreNetwork, reward_of_score, slope_of
 from menura.networks import MLP, Activation
@@ -69,7 +68,7 @@ LINEAR_ROWS = 8192
 """Steps of a replay that a linear score is fitted to."""
 
 
-class GAIL(AbstractImitationLearner):
+class GAIL(AbstractHolder):
     """Algorithm 1 of Ho & Ermon (2016): a step of the discriminator, then a step of the policy, on each rollout.
 
     With a forward learner that has a replay (SAC) it is discriminator actor-critic (Kostrikov et al. 2019): the score
@@ -152,32 +151,6 @@ class GAIL(AbstractImitationLearner):
         )
         weights: Any = score.network
         return GAILState(self.forward.init(spec, key=forward_key), score, self._optimizer.init(weights), counted)
-
-    @property
-    def num_steps(self) -> int:
-        """Steps each copy of the environment takes between updates: the forward learner's."""
-        return self.forward.num_steps
-
-    def steps_per_update(self, num_envs: int) -> int:
-        """Environment steps in one update: the forward learner's."""
-        weight = self.entropy_weight
-        if isinstance(self.forward, AbstractReplayLearner) and isinstance(weight, float | int) and weight:
-            raise RequestError(
-                f"{type(self.forward).__name__} has its own weight of entropy: leave entropy_weight at 0."
-            )
-        return self.forward.steps_per_update(num_envs)
-
-    def finished(self, state: GAILState) -> bool:
-        """Never: the two players may always move on."""
-        return False
-
-    def policy(self, state: GAILState) -> AbstractPolicy:
-        """The forward learner's newest policy."""
-        return self.forward.policy(state.forward)
-
-    def final_policy(self, state: GAILState) -> AbstractPolicy:
-        """The policy that the forward learner would keep."""
-        return self.forward.final_policy(state.forward)
 
     def _seen(self, rows: Transition) -> tuple[AnyArray, AnyArray]:
         """The one place that decides what the score is given of steps, the expert's and the learner's."""

@@ -13,8 +13,6 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from menura.core import (
     AbstractForwardLearner,
-    AbstractImitationLearner,
-    AbstractPolicy,
     ExpertData,
     Hyper,
     Metrics,
@@ -23,6 +21,7 @@ from menura.core import (
     flatten_time,
 )
 from menura.forward.trpo import TRPO
+from menura.imitation.holder import AbstractHolder
 from menura.imitation.score import RewardForm, ScoreNetwork, reward_of_score, slope_of
 from menura.networks import MLP, Activation, DiagonalGaussian, RunningNorm
 from menura.regularizers import JensenShannon
@@ -144,7 +143,7 @@ class AIRLState(eqx.Module):
     opt_state: optax.OptState
 
 
-class AIRL(AbstractImitationLearner):
+class AIRL(AbstractHolder):
     """Adversarial IRL (Fu, Luo & Levine 2018, algorithm 1): GAIL whose score is f − λ log π, f a shaped reward.
 
     Where the game settles, f is λ times the log-probability of the expert's action, which is its advantage; and the
@@ -199,27 +198,6 @@ class AIRL(AbstractImitationLearner):
         """Discount of the potential: the forward learner's."""
         forward: Any = self.forward
         return forward.gamma
-
-    @property
-    def num_steps(self) -> int:
-        """Steps each copy of the environment takes between updates: the forward learner's."""
-        return self.forward.num_steps
-
-    def steps_per_update(self, num_envs: int) -> int:
-        """Environment steps in one update: the forward learner's."""
-        return self.forward.steps_per_update(num_envs)
-
-    def finished(self, state: AIRLState) -> bool:
-        """Never: the two players may always move on."""
-        return False
-
-    def policy(self, state: AIRLState) -> AbstractPolicy:
-        """The forward learner's newest policy."""
-        return self.forward.policy(state.forward)
-
-    def final_policy(self, state: AIRLState) -> AbstractPolicy:
-        """The policy that the forward learner would keep."""
-        return self.forward.final_policy(state.forward)
 
     def reward_function(self, state: AIRLState) -> ScoreNetwork:
         """g: called with an observation and an action, it gives the learned reward of that step, without potential."""

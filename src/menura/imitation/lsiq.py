@@ -6,20 +6,12 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from menura.core import (
-    AbstractImitationLearner,
-    AbstractPolicy,
-    ExpertData,
-    Hyper,
-    Metrics,
-    RequestError,
-    Spec,
-    Transition,
-)
+from menura.core import ExpertData, Hyper, Metrics, RequestError, Spec, Transition
 from menura.forward.off_policy import AbstractReplayLearner
 from menura.forward.sac import SAC
 from menura.imitation.absorbing import absorbed_share, ending_rate_of
 from menura.imitation.bc import negative_log_likelihood
+from menura.imitation.holder import AbstractHolder
 
 
 def reward_bounds(alpha: Hyper) -> tuple[Hyper, Hyper]:
@@ -31,7 +23,7 @@ def reward_bounds(alpha: Hyper) -> tuple[Hyper, Hyper]:
             = 1/α − α/2 (mean_E[(r − 1/α)²] + mean_L[(r + 1/α)²])
 
     the most of the left side, the dual of a squared norm on the even mixture of expert and learner, is the least
-    squared error of Bellman's equation under these rewards (Al-Hafez et al. 2023, section 3).
+    squared error of Bellman's equation under these rewards (Al-Hafez et al. 2023).
     """
     return -1 / alpha, 1 / alpha
 
@@ -56,7 +48,7 @@ def value_absorbed(
     return (expert * high + learner * lowest) / jnp.where(weight > 0, weight, 1.0)
 
 
-class LSIQ(AbstractImitationLearner):
+class LSIQ(AbstractHolder):
     """LS-IQ with fixed targets for the expert's steps: the highest values there are. No score is trained.
 
     The policy is the forward learner's soft one on these values.
@@ -74,28 +66,15 @@ class LSIQ(AbstractImitationLearner):
         """The forward learner's fresh state: there is no other."""
         return self.forward.init(spec, key=key)
 
-    @property
-    def num_steps(self) -> int:
-        """Steps each copy of the environment takes between updates: the forward learner's."""
-        return self.forward.num_steps
+    def state_of_forward(self, state: Any) -> Any:
+        """The whole of it."""
+        return state
 
     def steps_per_update(self, num_envs: int) -> int:
-        """Environment steps in one update: the forward learner's."""
+        """Environment steps in one update: the forward learner's; refuses an alpha that costs nothing."""
         if isinstance(self.alpha, float | int) and not self.alpha > 0:
             raise RequestError(f"LSIQ.alpha is {self.alpha:g}; make it more than 0.")
-        return self.forward.steps_per_update(num_envs)
-
-    def finished(self, state: Any) -> bool:
-        """Never: it does not know how far it is from the expert."""
-        return False
-
-    def policy(self, state: Any) -> AbstractPolicy:
-        """The forward learner's newest policy."""
-        return self.forward.policy(state)
-
-    def final_policy(self, state: Any) -> AbstractPolicy:
-        """The policy that the forward learner would keep."""
-        return self.forward.final_policy(state)
+        return super().steps_per_update(num_envs)
 
     def update(self, state: Any, batch: Transition, demos: ExpertData, *, key: PRNGKeyArray) -> tuple[Any, Metrics]:
         """The rollout into the replay, then gradient steps on halves of it and of the expert's."""

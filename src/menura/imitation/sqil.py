@@ -6,11 +6,12 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from menura.core import AbstractImitationLearner, AbstractPolicy, ExpertData, Metrics, Spec, Transition
+from menura.core import ExpertData, Metrics, Spec, Transition
 from menura.forward.off_policy import AbstractReplayLearner
 from menura.forward.sac import SAC
 from menura.imitation.absorbing import absorbed_share, ending_rate_of, with_worth_of_ending, worth_of_ending
 from menura.imitation.bc import negative_log_likelihood
+from menura.imitation.holder import AbstractHolder
 
 
 def reward_absorbed(rate_expert: Float[Array, ""], rate_learner: Float[Array, ""]) -> Float[Array, ""]:
@@ -19,8 +20,8 @@ def reward_absorbed(rate_expert: Float[Array, ""], rate_learner: Float[Array, ""
     return expert / jnp.where(expert + learner > 0, expert + learner, 1.0)
 
 
-class SQIL(AbstractImitationLearner):
-    """Algorithm 1 of Reddy et al. (2020): no score is trained; half of every batch is the expert's, and pays 1."""
+class SQIL(AbstractHolder):
+    """SQIL of Reddy et al. (2020): no score is trained; half of every batch is the expert's, and pays 1."""
 
     forward: AbstractReplayLearner = SAC()
     """Learns the soft values, from half the expert's steps and half its own."""
@@ -32,26 +33,9 @@ class SQIL(AbstractImitationLearner):
         """The forward learner's fresh state: there is no other."""
         return self.forward.init(spec, key=key)
 
-    @property
-    def num_steps(self) -> int:
-        """Steps each copy of the environment takes between updates: the forward learner's."""
-        return self.forward.num_steps
-
-    def steps_per_update(self, num_envs: int) -> int:
-        """Environment steps in one update: the forward learner's."""
-        return self.forward.steps_per_update(num_envs)
-
-    def finished(self, state: Any) -> bool:
-        """Never: it does not know how far it is from the expert."""
-        return False
-
-    def policy(self, state: Any) -> AbstractPolicy:
-        """The forward learner's newest policy."""
-        return self.forward.policy(state)
-
-    def final_policy(self, state: Any) -> AbstractPolicy:
-        """The policy that the forward learner would keep."""
-        return self.forward.final_policy(state)
+    def state_of_forward(self, state: Any) -> Any:
+        """The whole of it."""
+        return state
 
     def update(self, state: Any, batch: Transition, demos: ExpertData, *, key: PRNGKeyArray) -> tuple[Any, Metrics]:
         """The rollout into the replay at a reward of 0, then gradient steps on halves of it and of the expert's."""

@@ -186,6 +186,43 @@ class Delay(AbstractNativeEnv):
         return new, jnp.asarray(reward, jnp.float32), terminated
 
 
+class Corridor(AbstractNativeEnv):
+    """Go on with action 0; now and then it turns, unforeseeably, and action 1 is right. Who errs stands outside, earns
+    nothing, and comes back by action 2, which is never right inside. Best return 100, random length 100.
+
+    An expert that never errs never shows the way back, so that cloning it is lost at its first error.
+    """
+
+    one_in: int = 100
+    """It turns once in so many steps."""
+    max_episode_steps: int | None = 100
+
+    @property
+    def spec(self) -> Spec:
+        """Whether one is outside, and the number that the turn depends on by a rule too fine to be learned."""
+        return Spec(2, DiscreteActions(3))
+
+    def right_action(self, obs: Float[Array, "*batch 2"]) -> Int[Array, "*batch"]:
+        """What the expert does."""
+        turns = (obs[..., 1] * 100 * self.one_in).astype(jnp.int32) % self.one_in == 0
+        return jnp.where(obs[..., 0] > 0, 2, jnp.where(turns, 1, 0))
+
+    def reset(self, *, key: PRNGKeyArray) -> Float[Array, "2"]:
+        """Inside."""
+        return jnp.stack([jnp.zeros(()), jax.random.uniform(key)])
+
+    def observe(self, state: Float[Array, "2"]) -> Float[Array, "2"]:
+        """All there is."""
+        return state
+
+    def step(
+        self, state: Float[Array, "2"], action: Int[Array, ""], *, key: PRNGKeyArray
+    ) -> tuple[Float[Array, "2"], Float[Array, ""], Bool[Array, ""]]:
+        """Inside after the right action, and outside after any other."""
+        outside = (action != self.right_action(state)).astype(jnp.float32)
+        return jnp.stack([outside, jax.random.uniform(key)]), 1.0 - state[0], jnp.zeros((), bool)
+
+
 class Leave(AbstractNativeEnv):
     """Stay with action 1, or leave with action 0, which terminates; every step pays ``reward_size``. Random length 2.
 
