@@ -266,7 +266,7 @@ def test_the_leave_probe_pays_every_step_until_it_is_left():
 
 def test_who_errs_in_the_corridor_stands_outside_until_it_comes_back():
     corridor = probes.Corridor(one_in=10)
-    np.testing.assert_array_equal(corridor.right_action(np.array([[0, 0.5004], [0, 0.5014], [1, 0.5004]])), [1, 0, 2])
+    np.testing.assert_array_equal(corridor.right_action(jnp.array([[0, 0.5004], [0, 0.5014], [1, 0.5004]])), [1, 0, 2])
     # Two errors, a step that does not bring one back, and one that does.
     _, rewards, terminated, truncated = run_episode("probe/Corridor", lambda obs, index: 2 if index in (3, 5) else 0)
     assert rewards[:8] == [1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0]
