@@ -152,6 +152,15 @@ class GAIL(AbstractHolder):
         weights: Any = score.network
         return GAILState(self.forward.init(spec, key=forward_key), score, self._optimizer.init(weights), counted)
 
+    def steps_per_update(self, num_envs: int) -> int:
+        """Environment steps in one update: the forward learner's; refuses a second weight of entropy."""
+        weight = self.entropy_weight
+        if isinstance(self.forward, AbstractReplayLearner) and isinstance(weight, float | int) and weight:
+            raise RequestError(
+                f"{type(self.forward).__name__} has its own weight of entropy: leave entropy_weight at 0."
+            )
+        return super().steps_per_update(num_envs)
+
     def _seen(self, rows: Transition) -> tuple[AnyArray, AnyArray]:
         """The one place that decides what the score is given of steps, the expert's and the learner's."""
         return seen(rows, observations_only=self.observations_only)
