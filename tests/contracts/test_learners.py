@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -104,3 +105,13 @@ def test_learners_are_frozen_and_every_field_is_documented(name):
         declared = source.index(f"    {field.name}: ")
         after = source[declared:].split("\n", 2)[1].strip()
         assert after.startswith('"""'), f"{type(learner).__name__}.{field.name} has no docstring"
+
+
+@pytest.mark.parametrize("name", ["gail", "airl"])
+def test_a_holder_acts_with_the_newest_policy_and_keeps_what_its_forward_learner_keeps(name):
+    learner = SMALL[name]
+    state = jax.jit(lambda key: learner.init(SPECS["box"], key=key))(jax.random.key(0))
+    average = jax.tree.map(lambda x: x + 1, state.forward.average)
+    state = eqx.tree_at(lambda s: s.forward.average, state, average)
+    assert eqx.tree_equal(learner.policy(state), state.forward.policy)
+    assert eqx.tree_equal(learner.final_policy(state), average)
