@@ -48,6 +48,23 @@ def test_a_chain_that_ends_is_worth_what_the_chain_with_an_absorbing_state_is():
     np.testing.assert_allclose(truth[3], absorbed / (1 - GAMMA))
 
 
+def test_what_is_taken_off_every_reward_moves_all_values_alike():
+    """The same chain, where the end comes after one step, two, or never (it stays in 0): centering favors none."""
+    reward, absorbed, center = np.array([0.3, -0.2, 0.5]), -0.7, 0.4
+    for move in ([3, 2, 3, 3], [1, 2, 3, 3], [0, 0, 1, 3]):
+        plain = np.linalg.solve(np.eye(4) - GAMMA * np.eye(4)[move], np.append(reward, absorbed))
+        worth = float(worth_of_ending(jnp.asarray(absorbed - center), gamma=GAMMA))
+        ends = np.array(move[:3]) == 3
+        paid = [
+            float(with_worth_of_ending(jnp.asarray(r - center), jnp.asarray(e), jnp.asarray(worth)))
+            for r, e in zip(reward, ends, strict=True)
+        ]
+        go_on = np.where(ends[:, None], 0, np.eye(4)[move[:3]])[:, :3]
+        np.testing.assert_allclose(
+            np.linalg.solve(np.eye(3) - GAMMA * go_on, paid), plain[:3] - center / (1 - GAMMA), rtol=1e-5
+        )
+
+
 def test_soft_values_learned_from_replay_are_those_of_the_extended_chain():
     """SAC on the chain's transitions, with a table for Q: two actions that do the same, and no entropy's worth."""
     spec = Spec(3, DiscreteActions(2))
@@ -183,12 +200,14 @@ def test_rewards_are_those_of_the_score_at_the_time_of_drawing_and_stored_ones_a
         # Another score, and the same replay.
         bias = lambda s: s.score.network.biases[-1]  # noqa: E731
         state = eqx.tree_at(bias, state, bias(state) + shift)
-        reward_of, metrics = gail._reward_from_replay(gail.forward, state)
+        reward_of, metrics = gail._reward_from_replay(gail.forward, state, jax.random.key(1))
         score = jax.vmap(state.score)(DEMOS.train.obs, DEMOS.train.action)
         absorbed = state.score.of_features(absorbed_features(3 + 2 + 1))
+        center = jnp.mean(jax.vmap(jax.vmap(state.score))(ROLLOUT.obs, ROLLOUT.action))
+        np.testing.assert_allclose(metrics["reward/center"], center, atol=0.02)
         # At first the temperature is 1, and the entropy aimed at -1 for each of two actions.
-        worth = 0.99 / 0.01 * (absorbed - 2.0)
-        want = score + jnp.where(DEMOS.train.terminated, worth, 0.0)
+        worth = 0.99 / 0.01 * (absorbed - metrics["reward/center"] - 2.0)
+        want = score - metrics["reward/center"] + jnp.where(DEMOS.train.terminated, worth, 0.0)
         np.testing.assert_allclose(jax.vmap(reward_of)(DEMOS.train), want, rtol=1e-4)
         np.testing.assert_allclose(metrics["reward/absorbing"], absorbed, rtol=1e-6)
     assert bool(jnp.any(DEMOS.train.terminated))
@@ -223,7 +242,7 @@ def test_a_second_weight_of_entropy_is_refused():
 @pytest.mark.parametrize("name", REGULARIZERS)
 def test_every_regularizer_pays_for_drawn_steps_and_for_the_absorbing_state(name):
     gail = dataclasses.replace(DAC, regularizer=REGULARIZERS[name](), reward_form="centered")
-    reward_of, metrics = gail._reward_from_replay(gail.forward, gail.init(BOX, key=jax.random.key(0)))
+    reward_of, metrics = gail._reward_from_replay(gail.forward, stored(gail, ROLLOUT), jax.random.key(0))
     assert np.all(np.isfinite(jax.vmap(reward_of)(DEMOS.train)))
     assert np.isfinite(metrics["reward/absorbing"])
 

@@ -46,6 +46,7 @@ _REPLAY = {
     "forward.num_updates": 64,
     "forward.replay_size": 150_000,
     "forward.learning_starts": 2_000,
+    "forward.learning_rate": 1e-3,
     # At 1 the first thousands of gradient steps are spent on entropy.
     "forward.initial_temperature": 0.05,
 }
