@@ -46,7 +46,7 @@ def score_absorbed(
     # score fall far on the short way from the expert's states to a feature that says s_a, and such steps are rare.
     expert, learner = absorbed_share(rate_expert) + RARE, absorbed_share(rate_learner) + RARE
     if isinstance(regularizer, AbstractBoundedDivergence):
-        return jnp.clip(regularizer.best_score(learner, expert), *regularizer.bounds)
+        return jnp.clip(regularizer.best_score(learner[None], expert[None]), *regularizer.bounds)[0]
     ratio = jnp.log(expert) - jnp.log(learner)
     return jnp.clip(ratio, -regularizer.bound, regularizer.bound) if isinstance(regularizer, Wasserstein) else ratio
 

@@ -223,27 +223,29 @@ class GAIL(AbstractHolder):
         def form(score):
             return reward_of_score(score, self.regularizer, self.reward_form)
 
-        def earned(score):
-            return form(score) - mean
-
-        # Departs from Kostrikov et al. 2019: the replay's mean reward is taken off every reward, that of the absorbing
-        # state too. Where nothing ever ends this moves all values alike, and they need not be learned from far below.
+        # Departs from Kostrikov et al. 2019: the replay's mean reward is taken off every reward, so that values need not
+        # be learned from far below. Where nothing ever ends this moves all of them alike.
         mean = jnp.mean(form(jax.vmap(score)(*self._seen(replay.sample(key, CENTER_ROWS)))))
         if isinstance(score, LinearScore):
             absorbed = score.of_features(absorbed_features(score.num_features))
+            earned_absorbed = form(absorbed) - mean
         else:
             absorbed = score_absorbed(self.regularizer, jnp.asarray(demos.ending_rate), ending_rate_of(replay))
+            # Departs from Kostrikov et al. 2019: what ending earns is measured from what living on earns on average,
+            # because a score that is low wherever the learner goes would make every ending a relief.
+            earned_absorbed = form(absorbed) - form(jnp.zeros(()))
         # Departs from Kostrikov et al. 2019: the value of the absorbing state is summed instead of learned from
         # transitions within it, because they are one in a thousand, and its target copies make it as slow as need be.
         # It is paid for the entropy that living aims at, so that entropy by itself makes no ending better or worse.
-        worth = worth_of_ending(earned(absorbed) + forward.entropy_reward(state.forward), gamma=forward.gamma)
+        worth = worth_of_ending(earned_absorbed + forward.entropy_reward(state.forward), gamma=forward.gamma)
 
         def reward_of(step):
-            return with_worth_of_ending(earned(score(*self._seen(step))), step.terminated, worth)
+            earned = form(score(*self._seen(step))) - mean
+            return with_worth_of_ending(earned, step.terminated, worth)
 
         return reward_of, {
             "score/absorbing": absorbed,
-            "reward/absorbing": form(absorbed),
+            "reward/absorbing": earned_absorbed,
             "reward/center": mean,
         }
 
