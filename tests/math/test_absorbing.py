@@ -158,7 +158,7 @@ def test_the_absorbing_state_scores_what_makes_the_loss_least(name):
 
 
 def test_an_ending_that_neither_side_knows_is_neither_good_nor_bad():
-    for rate_expert, rate_learner, want in ((0.0, 0.0, 0.0), (0.0, 0.1, np.log(1e-4 / (1 / 11 + 1e-4)))):
+    for rate_expert, rate_learner, want in ((0.0, 0.0, 0.0), (0.0, 0.1, np.log(RARE / (1 / 11 + RARE)))):
         got = score_absorbed(JensenShannon(), jnp.asarray(rate_expert), jnp.asarray(rate_learner))
         np.testing.assert_allclose(got, want, atol=1e-5)
 

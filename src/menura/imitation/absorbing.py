@@ -16,8 +16,8 @@ from menura.regularizers import AbstractRegularizer, Wasserstein
 from menura.regularizers.divergences import AbstractBoundedDivergence
 from menura.replay import Replay
 
-RARE = 1e-4
-"""An ending in ten thousand steps is as good as none: added to both shares, so that their ratio is finite."""
+RARE = 1e-3
+"""An ending in a thousand steps is as good as none: added to both shares, so that their ratio is finite."""
 
 
 def absorbed_features(size: int) -> Float[Array, " features"]:

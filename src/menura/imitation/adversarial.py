@@ -223,8 +223,8 @@ class GAIL(AbstractHolder):
         def form(score):
             return reward_of_score(score, self.regularizer, self.reward_form)
 
-        # Departs from Kostrikov et al. 2019: the replay's mean reward is taken off every reward, so that values need not
-        # be learned from far below. Where nothing ever ends this moves all of them alike.
+        # Departs from Kostrikov et al. 2019: the replay's mean reward is taken off every reward (Naik et al. 2024), so
+        # that values need not be learned from far below. Where nothing ever ends this moves all of them alike.
         mean = jnp.mean(form(jax.vmap(score)(*self._seen(replay.sample(key, CENTER_ROWS)))))
         if isinstance(score, LinearScore):
             absorbed = score.of_features(absorbed_features(score.num_features))
