@@ -95,7 +95,7 @@ class Planned(AbstractForwardLearner):
     def final_policy(self, state):
         return TablePolicy(state[1])
 
-    def update(self, state, batch, reward, *, key):
+    def update(self, state, batch, reward, *, key, penalty=None):
         f, logits = state
         log_policy, steps, after = jax.nn.log_softmax(logits), flatten_time(batch), jnp.asarray(grid())
         at = jnp.argmax(steps.obs, axis=-1), steps.action

@@ -35,10 +35,16 @@ SMOOTH = [
     ForwardKL(),
     ChiSquared(),
     ChiSquared(bound=0.3),
-    ChiSquaredMixture(),
+    ChiSquaredMixture(alpha=1.0),
     FeatureExpectation(),
 ]
-NONSMOOTH = [TotalVariation(), GameTheoretic(), GameTheoretic(signed=False), Wasserstein(), Wasserstein(bound=0.4)]
+NONSMOOTH = [
+    TotalVariation(bound=1.0),
+    GameTheoretic(),
+    GameTheoretic(signed=False),
+    Wasserstein(),
+    Wasserstein(bound=0.4),
+]
 
 
 def random_problem(seed, *, noisy, **settings):
@@ -87,7 +93,7 @@ def by_occupancy(mdp, table, expert, regularizer, entropy_weight):
     features = mdp.pair_features
     balance = np.repeat(np.eye(STATES), ACTIONS, axis=1) - DISCOUNT * table.reshape(pairs, STATES).T
     match regularizer:
-        case TotalVariation():  # Σ t, t ≥ ±(ρ − ρ_E)
+        case TotalVariation(bound=1.0):  # Σ t, t ≥ ±(ρ − ρ_E)
             more, price = pairs, np.ones(pairs)
             rows = np.block([[-np.eye(pairs), np.eye(pairs)], [np.eye(pairs), np.eye(pairs)]])
             least = np.concatenate([-expert, expert])
@@ -178,7 +184,7 @@ def test_it_holds_with_a_horizon_and_where_the_expert_leaves_actions_out():
     rng = np.random.default_rng(5)
     expert = planner.evaluate(rng.normal(size=12) * 3, [Source(np.arange(STATES), mdp.initial)]).flow
     expert[[0, 5]] = 0
-    for regularizer in (JensenShannon(), ReverseKL(), ChiSquared(), TotalVariation()):
+    for regularizer in (JensenShannon(), ReverseKL(), ChiSquared(), TotalVariation(bound=1.0)):
         found = solve(mdp, expert, regularizer, 0.2)
         assert found.log_policy.shape == (6, 12)
         assert -1e-9 < found.duality_gap < 1e-6, regularizer

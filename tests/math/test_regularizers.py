@@ -152,8 +152,8 @@ PHI = {
     "reverse_kl": (ReverseKL(), lambda r: 1 - np.exp(-r), (-3.0, 3.0)),
     "forward_kl": (ForwardKL(), lambda r: np.log(1 + r), (np.exp(-2) - 1, np.exp(2) - 1)),
     "chi_squared": (ChiSquared(), lambda r: r - 0.25 * r**2, (-2.0, 2.0)),
-    "chi_squared_mixture": (ChiSquaredMixture(), mixture_phi, (-0.5, 1.5)),
-    "total_variation": (TotalVariation(), lambda r: r, (-1.0, 1.0)),
+    "chi_squared_mixture": (ChiSquaredMixture(alpha=1.0), mixture_phi, (-0.5, 1.5)),
+    "total_variation": (TotalVariation(bound=1.0), lambda r: r, (-1.0, 1.0)),
 }
 
 
@@ -202,7 +202,7 @@ def test_without_bounds_the_conjugates_are_the_divergences_of_the_textbooks():
         (ChiSquared(alpha=2.0, bound=wide), np.sum((p - e) ** 2 / e) / 4),
         (ChiSquaredMixture(alpha=1.0), np.sum((e - m) ** 2 / m)),
         (ChiSquaredMixture(alpha=0.5), np.sum((e - m) ** 2 / m) / 0.5),
-        (TotalVariation(), np.abs(p - e).sum()),
+        (TotalVariation(bound=1.0), np.abs(p - e).sum()),
     ):
         assert_allclose(exact(regularizer.conjugate, p, e), want, rtol=1e-12, err_msg=str(regularizer))
         assert_allclose(exact(regularizer.conjugate, e, e), 0, atol=1e-14)
@@ -213,7 +213,7 @@ def test_what_only_one_of_the_two_does_costs_what_the_divergence_says():
     wide = float("inf")
     for regularizer in (ReverseKL(bound=wide), ForwardKL(bound=wide), ChiSquared(bound=wide)):
         assert exact(regularizer.conjugate, p, e) == np.inf
-    assert_allclose(exact(TotalVariation().conjugate, p, e), 1)
+    assert_allclose(exact(TotalVariation(bound=1.0).conjugate, p, e), 1)
     # log(1/2) of nothing, and rewards of 3 and −3: 0.5·(1 − e^(−3)) + 0.5·3.
     assert_allclose(exact(ReverseKL(bound=3.0).conjugate, p, e), 0.5 * (1 - np.exp(-3)) + 1.5, rtol=1e-12)
 
@@ -230,7 +230,7 @@ BY_HAND = {
     "forward_kl": (ForwardKL(), np.exp(-0.2) - 1 - 0.5, -1.0, np.exp(-0.2)),
     "chi_squared": (ChiSquared(alpha=0.5), -0.2 - (0.5 - 0.25 * 0.25), -(1 - 0.5 * 0.5), 1.0),
     "chi_squared_mixture": (ChiSquaredMixture(alpha=1.0), (-0.2 + 0.02) - (0.5 - 0.125), -(1 - 0.5), 1 - 0.2),
-    "total_variation": (TotalVariation(), -0.2 - 0.5, -1.0, 1.0),
+    "total_variation": (TotalVariation(bound=1.0), -0.2 - 0.5, -1.0, 1.0),
     # The mean of all scores is 0.15: 0.1 · 0.15², and 0.1 · 2 · 0.15 / 2 in each gradient.
     "wasserstein": (Wasserstein(anchor=0.1), -0.7 + 0.1 * 0.15**2, -1 + 0.015, 1 + 0.015),
     "fem": (FeatureExpectation(), -0.7, -1.0, 1.0),
@@ -299,7 +299,7 @@ def test_scores_out_of_range_may_come_back_and_go_no_further():
     assert_allclose(value, [-1, -1, 0.5, 1, 1])
     assert_allclose(pull(towards)[0], [0, -1, 1, 1, 0])
     # So an expert's step that was scored far too low is scored higher, and one scored far too high is let be.
-    slope = jax.grad(TotalVariation().loss)(jnp.array([-9.0, 9.0]), jnp.zeros(1))
+    slope = jax.grad(TotalVariation(bound=1.0).loss)(jnp.array([-9.0, 9.0]), jnp.zeros(1))
     assert_allclose(slope, [-0.5, 0])
 
 
@@ -371,7 +371,7 @@ def test_wasserstein_is_the_least_cost_of_carrying_one_measure_to_the_other():
 def test_only_slopes_above_one_are_penalized():
     psi = Wasserstein(penalty=10.0)
     assert_allclose(psi.slope_penalty(jnp.array([0.2, 1.0, 1.5])), [0, 0, 2.5])
-    assert_allclose(TotalVariation().slope_penalty(jnp.array([3.0])), 0)
+    assert_allclose(TotalVariation(bound=1.0).slope_penalty(jnp.array([3.0])), 0)
 
 
 def test_links_say_that_they_are_no_regularizers():

@@ -262,7 +262,7 @@ class ChiSquaredMixture(AbstractBoundedDivergence):
     reward_formula: ClassVar[str] = "s + alpha/2 s^2"
     divergence: ClassVar[str] = "chi-squared of the expert from the even mixture of both, over alpha"
 
-    alpha: Hyper = 1.0
+    alpha: Hyper = 0.5
     """What a score costs, squared and halved, the expert's and the learner's alike."""
 
     def __check_init__(self):
@@ -288,17 +288,23 @@ class ChiSquaredMixture(AbstractBoundedDivergence):
 
 
 class TotalVariation(AbstractBoundedDivergence):
-    """Total variation: scores between −1 and 1, and nothing else; φ(r) = r."""
+    """Total variation: scores between two bounds, and nothing else; φ(r) = r."""
 
-    class_of_scores: ClassVar[str] = "any function between -1 and 1"
+    class_of_scores: ClassVar[str] = "any function between -bound and bound"
     loss_formula: ClassVar[str] = "L s - E s"
     reward_formula: ClassVar[str] = "s"
-    divergence: ClassVar[str] = "twice the total variation distance, sum of |learner - expert|"
+    divergence: ClassVar[str] = "the total variation distance, sum of |learner - expert|, times bound"
+
+    bound: Hyper = 2.0
+    """The largest score, either way."""
+
+    def __check_init__(self):
+        require_positive(self, "bound")
 
     @property
     def bounds(self):
-        """±1."""
-        return -1.0, 1.0
+        """±bound."""
+        return -self.bound, self.bound
 
     def reward_of(self, score):
         """The score."""
@@ -309,8 +315,8 @@ class TotalVariation(AbstractBoundedDivergence):
         return score
 
     def best_score(self, rho_learner, rho_expert):
-        """The sign of ρ_expert − ρ_learner."""
-        return jnp.sign(rho_expert - rho_learner)
+        """The bound with the sign of ρ_expert − ρ_learner."""
+        return self.bound * jnp.sign(rho_expert - rho_learner)
 
 
 class AbstractLink(AbstractRegularizer):

@@ -52,8 +52,8 @@ class Wasserstein(AbstractRegularizer):
     """Weight of max(0, ‖∇ score‖ − 1)² between expert and learner (Petzka, Fischer & Lukovnikov 2018)."""
     anchor: Hyper = 0.1
     """Weight of the squared mean of all scores, which would otherwise drift: a constant changes nothing else."""
-    bound: Hyper = 10.0
-    """The largest score, either way."""
+    bound: Hyper = 2.0
+    """The largest score, either way, and half the farthest that anything is carried: else outliers have most to say."""
 
     def __check_init__(self):
         require_positive(self, "penalty", "anchor", "bound")
