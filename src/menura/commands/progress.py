@@ -55,9 +55,10 @@ class ProgressBar(Watcher):
         self._last |= {name: value for name, value in metrics.items() if value == value}
         self._bar.update(self._task, completed=min(progress.env_steps, self._total), shown=self._shown(progress))
 
-    def on_evaluation(self, progress: Standing, evaluation: Evaluation) -> None:
-        """A line that stays."""
-        line = f"{self._title} · {progress.env_steps:,} steps · evaluation {evaluation}"
+    def on_evaluation(self, progress: Standing, evaluation: Evaluation, of: str = "") -> None:
+        """A line that stays; ``of`` says of which of several runs."""
+        title = f"{self._title}, {of}" if of else self._title
+        line = f"{title} · {progress.env_steps:,} steps · evaluation {evaluation}"
         if self._live:
             self._bar.console.print(line, highlight=False)
         else:

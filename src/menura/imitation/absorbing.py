@@ -10,9 +10,10 @@ action, and all that scores see of it is that it is s_a.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from menura.core import Hyper
+from menura.networks import mean_of_rows
 from menura.replay import Replay
 
 
@@ -40,11 +41,11 @@ def with_absorbed(
 
 
 def mean_with_absorbed(
-    features: Float[Array, "batch features"], ending_rate: Float[Array, ""]
+    features: Float[Array, "batch features"], ending_rate: Float[Array, ""], num_rows: Int[Array, ""] | None = None
 ) -> Float[Array, " features"]:
     """The expectation of what :func:`with_absorbed` draws."""
     share = absorbed_share(ending_rate)
-    return (1 - share) * jnp.mean(features, axis=0) + share * absorbed_features(features.shape[1])
+    return (1 - share) * mean_of_rows(features, num_rows) + share * absorbed_features(features.shape[1])
 
 
 def worth_of_ending(reward: Float[Array, ""], *, gamma: Hyper) -> Float[Array, ""]:

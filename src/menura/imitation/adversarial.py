@@ -34,7 +34,7 @@ from menura.imitation.bc import distance_to_demos
 from menura.imitation.holder import AbstractHolder
 from menura.imitation.linear import LinearScore, seen
 from menura.imitation.score import RewardForm, ScoreNetwork, reward_of_score, slope_of
-from menura.networks import MLP, Activation
+from menura.networks import MLP, Activation, mean_of_rows
 from menura.regularizers import AbstractFeatureMatching, AbstractRegularizer, JensenShannon
 from menura.replay import Replay, sample_rows
 
@@ -191,7 +191,7 @@ class GAIL(AbstractHolder):
                 state.forward, batch, reward, key=forward_key, penalty=penalty
             )
         if demos.heldout.obs.shape[0] > 0:
-            metrics["score/heldout"] = jnp.mean(jax.vmap(score)(*self._seen(demos.heldout)))
+            metrics["score/heldout"] = mean_of_rows(jax.vmap(score)(*self._seen(demos.heldout)), demos.num_heldout)
         metrics |= {"reward/mean": jnp.mean(reward), "reward/std": jnp.std(reward)}
         return GAILState(forward, score, opt_state, state.num_updates), metrics | forward_metrics | cloning_metrics
 
@@ -203,7 +203,7 @@ class GAIL(AbstractHolder):
             return None, state, {}
         weight = self.bc_coef * jnp.clip(1 - state.num_updates / self.bc_updates, 0.0, 1.0)
         # A number of its own, so that the other draws are those of a run without cloning.
-        index = jax.random.randint(jax.random.fold_in(key, 1), (self.score_batch_size,), 0, demos.train.obs.shape[0])
+        index = jax.random.randint(jax.random.fold_in(key, 1), (self.score_batch_size,), 0, demos.train_size)
         rows = jax.tree.map(lambda x: x[index], demos.train)
         reference: Any = self.policy(state)
         metrics = {
@@ -246,14 +246,13 @@ class GAIL(AbstractHolder):
                 rows, rate = replay.sample(key, LINEAR_ROWS), ending_rate_of(replay)
                 score, metrics = state.score.fitted_to_replay(self.regularizer, rows, demos, rate)
             return score, state.opt_state, metrics
-        expert = demos.train
-        score = state.score.standardized_by(*self._seen(expert))
+        score = state.score.standardized_by(*self._seen(demos.train), demos.num_train)
         # Departs from Ho & Ermon 2016: several minibatch steps of Adam at 1e-3 instead of one at 1e-2 on everything,
         # and a penalty on the slope instead of a bonus on the discriminator's entropy, because rollouts here are a
         # tenth of theirs and 200 expert steps are soon known by heart: without the penalty the score grows until
         # its reward says nothing.
         if replay is None:
-            return self._fit_score(score, state.opt_state, batch, expert, key)
+            return self._fit_score(score, state.opt_state, batch, demos, key)
         return self._fit_score_to_replay(score, state.opt_state, replay, demos, key)
 
     def score_loss(
@@ -284,11 +283,11 @@ class GAIL(AbstractHolder):
         }
 
     def _fit_score(
-        self, score: ScoreNetwork, opt_state: optax.OptState, batch: Transition, expert: Transition, key: PRNGKeyArray
+        self, score: ScoreNetwork, opt_state: optax.OptState, batch: Transition, demos: ExpertData, key: PRNGKeyArray
     ) -> tuple[ScoreNetwork, optax.OptState, Metrics]:
         learner_features = flatten_time(jax.vmap(jax.vmap(score.features))(*self._seen(batch)))
-        expert_features = jax.vmap(score.features)(*self._seen(expert))
-        return self._fit_features(score, opt_state, learner_features, expert_features, key)
+        expert_features = jax.vmap(score.features)(*self._seen(demos.train))
+        return self._fit_features(score, opt_state, learner_features, expert_features, demos.train_size, key)
 
     def _fit_score_to_replay(
         self, score: ScoreNetwork, opt_state: optax.OptState, replay: Replay, demos: ExpertData, key: PRNGKeyArray
@@ -296,7 +295,6 @@ class GAIL(AbstractHolder):
         """As many steps of either side as are looked at, with their share of the absorbing state."""
         learner_key, expert_key, fit_key = jax.random.split(key, 3)
         num_rows = self.num_score_steps * self.score_batch_size
-        num_expert = demos.train.obs.shape[0]
 
         def drawn(rows, size, rate, key):
             rows_key, absorbed_key = jax.random.split(key)
@@ -305,8 +303,8 @@ class GAIL(AbstractHolder):
             return with_absorbed(features, jnp.asarray(rate), key=absorbed_key)
 
         learner_features = drawn(replay.rows, replay.size, ending_rate_of(replay), learner_key)
-        expert_features = drawn(demos.train, num_expert, demos.ending_rate, expert_key)
-        return self._fit_features(score, opt_state, learner_features, expert_features, fit_key)
+        expert_features = drawn(demos.train, demos.train_size, demos.ending_rate, expert_key)
+        return self._fit_features(score, opt_state, learner_features, expert_features, num_rows, fit_key)
 
     def _fit_features(
         self,
@@ -314,12 +312,13 @@ class GAIL(AbstractHolder):
         opt_state: optax.OptState,
         learner_features: Float[Array, "learner features"],
         expert_features: Float[Array, "expert features"],
+        num_expert: int | Int[Array, ""],
         key: PRNGKeyArray,
     ) -> tuple[ScoreNetwork, optax.OptState, Metrics]:
         def one_step(carry, draw):
             network, opt_state = carry
             expert_at, learner_at, mix = draw
-            of_expert = expert_features[(expert_at * len(expert_features)).astype(jnp.int32)]
+            of_expert = expert_features[(expert_at * num_expert).astype(jnp.int32)]
             of_learner = learner_features[(learner_at * len(learner_features)).astype(jnp.int32)]
 
             def loss(network):

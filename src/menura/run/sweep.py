@@ -1,0 +1,244 @@
+"""Several seeds of one request: each an ordinary run in a folder of its own.
+
+Where an iteration is one jitted call (JAX environments, and cloning), the loops of all seeds go in step, and their
+iterations are made by one program under ``vmap``. Simulators act on the host; their seeds are trained by processes of
+their own, which are spawned and not forked, because a fork of JAX's threads does not work.
+"""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from menura.core import ExpertData, RequestError, Transition
+from menura.environments.base import NativeEnvs
+from menura.imitation.dagger import DAgger
+from menura.run.folder import RunFolder
+from menura.run.launch import Prepared, Request, begin, prepare, training_in, uniform_return
+from menura.run.train import Asked, Made, Problem, Watcher, interrupt_flag, pure_iteration
+
+
+def seeds_of(text: str) -> tuple[int, ...]:
+    """``0..9`` as 0 to 9, ``0,3,5`` as these; both may be mixed."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dots, last = part.partition("..")
+        try:
+            low, high = int(first), int(last if dots else first)
+        except ValueError:
+            raise RequestError(f"--seeds takes a range like 0..9 or a list like 0,3,5, not {text!r}.") from None
+        if low < 0 or high < low:
+            raise RequestError(f"--seeds {text} must count upwards from 0 or more.")
+        seeds.extend(range(low, high + 1))
+    if len(set(seeds)) < len(seeds):
+        raise RequestError(f"--seeds {text} names a seed twice.")
+    return tuple(seeds)
+
+
+def in_one_program(prepared: Prepared) -> bool:
+    """Whether all seeds of a request can be trained under one ``vmap``."""
+    learner = prepared.request.learner
+    return not isinstance(learner, DAgger) and (learner.num_steps == 0 or isinstance(prepared.env, NativeEnvs))
+
+
+def launch_seeds(
+    request: Request,
+    seeds: Sequence[int],
+    *,
+    out: Path,
+    loggers: Sequence[str] = ("csv", "tensorboard"),
+    watcher_of: Callable[[int], Watcher] = lambda seed: Watcher(),
+    jobs: int | None = None,
+) -> list[Path]:
+    """Train every seed as :func:`menura.run.launch.launch` would train it alone, and return the runs' folders.
+
+    ``jobs`` is how many simulators' seeds are trained at once, by default half as many as there are cores.
+    ``watcher_of`` makes what watches a seed; processes are watched by what they print.
+    """
+    prepared = [prepare(dataclasses.replace(request, seed=seed)) for seed in seeds]
+    together = in_one_program(prepared[0])
+    if together and jobs is not None:
+        raise RequestError("All seeds of this run are trained at once in one program: leave out --jobs.")
+    runs = [begin(one, out) for one in prepared]
+    if together:
+        train_together(runs, prepared, loggers=loggers, watcher_of=watcher_of)
+    else:
+        for one in prepared:
+            if one.env is not None and not isinstance(one.env, NativeEnvs):
+                one.env.close()
+        train_in_processes(runs, loggers=loggers, jobs=jobs or max(1, (os.cpu_count() or 1) // 2))
+    return runs
+
+
+def train_together(
+    runs: Sequence[Path],
+    prepared: Sequence[Prepared],
+    *,
+    loggers: Sequence[str] = ("csv",),
+    watcher_of: Callable[[int], Watcher] = lambda seed: Watcher(),
+) -> None:
+    """Train new runs in step, all their iterations in one program."""
+    started = time.perf_counter()
+    request = prepared[0].request
+    random_return = None if request.env is None else uniform_return(request)
+    with interrupt_flag() as interrupted:
+        loops = [
+            training_in(
+                RunFolder(run, loggers=loggers),
+                one,
+                None,
+                [watcher_of(one.request.seed)],
+                started,
+                interrupted=interrupted,
+                random_return=random_return,
+            )
+            for run, one in zip(runs, prepared, strict=True)
+        ]
+        stopped = drive(loops)
+    _raise_first(stopped)
+
+
+def drive(loops: Sequence[Generator[Asked, Made, Any]]) -> list[BaseException | None]:
+    """Make the iterations of several loops in one program until all have ended; what each was stopped by, if it was.
+
+    A loop that has ended is still computed, and not looked at: the program keeps its shape.
+    """
+    stopped: list[BaseException | None] = [None] * len(loops)
+    going = dict(enumerate(loops))
+    asked: dict[int, Asked] = {}
+
+    def go_on(index: int, made: Made | None) -> None:
+        try:
+            asked[index] = next(going[index]) if made is None else going[index].send(made)
+        except StopIteration:
+            del going[index]
+        except (Exception, KeyboardInterrupt) as error:
+            stopped[index] = error
+            del going[index]
+
+    for index in list(going):
+        go_on(index, None)
+    if not going:
+        return stopped
+    order = list(asked)
+    iterate = iterate_together([asked[index].problem for index in order])
+    while going:
+        started = time.perf_counter()
+        results = iterate([asked[index] for index in order])
+        # Each seed took its share of the time.
+        seconds = (time.perf_counter() - started) / len(order)
+        for index, result in zip(order, results, strict=True):
+            if index in going:
+                go_on(index, Made(*result, seconds))
+    return stopped
+
+
+def iterate_together(problems: Sequence[Problem]) -> Callable[[Sequence[Asked]], list[tuple[Any, ...]]]:
+    """Iterations of several seeds by one program: (state, carry, outcome, metrics) of each."""
+    first = problems[0]
+    if any(problem.learner != first.learner or not problem.is_pure for problem in problems):
+        raise RequestError("Seeds of different settings cannot be trained in one program.")
+    assert first.env is None or isinstance(first.env, NativeEnvs)
+    one = pure_iteration(first.learner, first.env)
+    experts = None if first.expert is None else stacked_experts([problem.expert for problem in problems])
+
+    def together(states, carries, keys, experts):
+        stack = lambda *leaves: jnp.stack(leaves)  # noqa: E731
+        result = jax.vmap(one)(jax.tree.map(stack, *states), jax.tree.map(stack, *carries), jnp.stack(keys), experts)
+        return [jax.tree.map(lambda x, i=i: x[i], result) for i in range(len(states))]
+
+    program = jax.jit(together, compiler_options=first.compiler_options)
+
+    def iterate(asked: Sequence[Asked]) -> list[tuple[Any, ...]]:
+        states, carries, keys = zip(*((one.state, one.carry, one.key) for one in asked), strict=True)
+        results = program(states, carries, keys, experts)
+        # What the loops look at is fetched at once, for all seeds.
+        seen = jax.device_get([(outcome, metrics) for _, _, outcome, metrics in results])
+        return [(state, carry, *pair) for (state, carry, _, _), pair in zip(results, seen, strict=True)]
+
+    return iterate
+
+
+def stacked_experts(experts: Sequence[Any]) -> ExpertData:
+    """Several seeds' demonstrations with a leading axis of seeds, those of fewer rows filled up."""
+
+    def filled(parts: Sequence[Transition]) -> Transition:
+        most = max(len(part.reward) for part in parts)
+
+        def fill(*columns: Any) -> Any:
+            # With rows of its own: they are finite, and never counted.
+            return jnp.stack([column[np.arange(most) % max(len(column), 1)] for column in columns])
+
+        return jax.tree.map(fill, *parts)
+
+    def sizes(parts: Sequence[Transition]) -> Any:
+        return jnp.asarray([len(part.reward) for part in parts], jnp.int32)
+
+    train, heldout = [one.train for one in experts], [one.heldout for one in experts]
+    rates = jnp.stack([jnp.asarray(one.ending_rate) for one in experts])
+    return ExpertData(filled(train), filled(heldout), rates, sizes(train), sizes(heldout))
+
+
+def train_in_processes(runs: Sequence[Path], *, loggers: Sequence[str], jobs: int) -> None:
+    """Train new runs, ``jobs`` of them at once, each by a process that was spawned for it.
+
+    Ctrl-C is passed on once to each, which then saves; those that have not begun stay for ``--resume``.
+    """
+    waiting, going = list(runs), {}
+    failed: list[BaseException | None] = []
+    with interrupt_flag() as interrupted:
+        passed_on = False
+        while going or (waiting and not interrupted):
+            while waiting and len(going) < jobs and not interrupted:
+                run = waiting.pop(0)
+                going[run] = _spawned(run, loggers)
+            if interrupted and not passed_on:
+                passed_on = True
+                for process in going.values():
+                    process.send_signal(signal.SIGINT)
+            for run, process in list(going.items()):
+                if process.poll() is not None:
+                    del going[run]
+                    failed.append(_end_of(run, process.returncode, bool(interrupted)))
+            time.sleep(0.1)
+    failed.extend(_Interrupted(run) for run in waiting)
+    _raise_first(failed)
+
+
+def _spawned(run: Path, loggers: Sequence[str]) -> subprocess.Popen:
+    command = [sys.executable, "-m", "menura", "train", "--resume", str(run), "--logger", ",".join(loggers)]
+    # In a session of its own the terminal's Ctrl-C reaches it through this process only, and once.
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+
+
+class _Interrupted(KeyboardInterrupt):
+    """A run that was stopped, and can go on."""
+
+    def __init__(self, run: Path):
+        super().__init__(f"Interrupted; `menura train --resume {run}` goes on with it.")
+
+
+def _end_of(run: Path, code: int, interrupted: bool) -> BaseException | None:
+    if (run / "result.json").exists():
+        return None
+    return _Interrupted(run) if interrupted else ChildProcessError(f"{run} failed with exit code {code}.")
+
+
+def _raise_first(stopped: Sequence[BaseException | None]) -> None:
+    """One exception for all seeds: the failures, and how to go on with those that were interrupted."""
+    errors = [error for error in stopped if error is not None]
+    if not errors:
+        return
+    failures = [error for error in errors if not isinstance(error, KeyboardInterrupt)]
+    if failures:
+        raise failures[0]
+    raise KeyboardInterrupt("\n".join(dict.fromkeys(map(str, errors))))
