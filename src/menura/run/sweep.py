@@ -149,7 +149,8 @@ def iterate_together(problems: Sequence[Problem]) -> Callable[[Sequence[Asked]],
         raise RequestError("Seeds of different settings cannot be trained in one program.")
     assert first.env is None or isinstance(first.env, NativeEnvs)
     one = pure_iteration(first.learner, first.env)
-    experts = None if first.expert is None else stacked_experts([problem.expert for problem in problems])
+    experts = [problem.expert for problem in problems if problem.expert is not None]
+    stacked = stacked_experts(experts) if experts else None
 
     def together(states, carries, keys, experts):
         stack = lambda *leaves: jnp.stack(leaves)  # noqa: E731
@@ -160,7 +161,7 @@ def iterate_together(problems: Sequence[Problem]) -> Callable[[Sequence[Asked]],
 
     def iterate(asked: Sequence[Asked]) -> list[tuple[Any, ...]]:
         states, carries, keys = zip(*((one.state, one.carry, one.key) for one in asked), strict=True)
-        results = program(states, carries, keys, experts)
+        results = program(states, carries, keys, stacked)
         # What the loops look at is fetched at once, for all seeds.
         seen = jax.device_get([(outcome, metrics) for _, _, outcome, metrics in results])
         return [(state, carry, *pair) for (state, carry, _, _), pair in zip(results, seen, strict=True)]
@@ -168,24 +169,29 @@ def iterate_together(problems: Sequence[Problem]) -> Callable[[Sequence[Asked]],
     return iterate
 
 
-def stacked_experts(experts: Sequence[Any]) -> ExpertData:
+def stacked_experts(experts: Sequence[ExpertData]) -> ExpertData:
     """Several seeds' demonstrations with a leading axis of seeds, those of fewer rows filled up."""
+    most = [max(len(rows.reward) for rows in parts) for parts in zip(*map(_parts, experts), strict=True)]
+    each = [
+        ExpertData(
+            _filled(one.train, most[0]),
+            _filled(one.heldout, most[1]),
+            jnp.asarray(one.ending_rate),
+            *(jnp.asarray(len(rows.reward), jnp.int32) for rows in _parts(one)),
+        )
+        for one in experts
+    ]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
 
-    def filled(parts: Sequence[Transition]) -> Transition:
-        most = max(len(part.reward) for part in parts)
 
-        def fill(*columns: Any) -> Any:
-            # With rows of its own: they are finite, and never counted.
-            return jnp.stack([column[np.arange(most) % max(len(column), 1)] for column in columns])
+def _parts(expert: ExpertData) -> tuple[Transition, Transition]:
+    return expert.train, expert.heldout
 
-        return jax.tree.map(fill, *parts)
 
-    def sizes(parts: Sequence[Transition]) -> Any:
-        return jnp.asarray([len(part.reward) for part in parts], jnp.int32)
-
-    train, heldout = [one.train for one in experts], [one.heldout for one in experts]
-    rates = jnp.stack([jnp.asarray(one.ending_rate) for one in experts])
-    return ExpertData(filled(train), filled(heldout), rates, sizes(train), sizes(heldout))
+def _filled(rows: Transition, size: int) -> Transition:
+    """So many rows, the first ones once more at the end: they are finite, and never counted."""
+    place = np.arange(size) % max(len(rows.reward), 1)
+    return jax.tree.map(lambda column: jnp.asarray(column)[place], rows)
 
 
 def train_in_processes(runs: Sequence[Path], *, loggers: Sequence[str], jobs: int) -> None:
