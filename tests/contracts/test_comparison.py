@@ -37,8 +37,8 @@ def test_the_probability_of_improvement_counts_pairs_and_halves_ties():
 
 def test_the_interval_of_an_improvement_is_that_of_all_resamples():
     x, y = [3.0, 2.0], [1.0, 3.0]
-    # Two runs a side have 4 × 4 equally likely resamples: few enough to go through. Their probabilities are, in 16ths of
-    # all, 0: 1, ¼: 2, ½: 3, ⅝: 4, ¾: 2, 1: 4.
+    # Two runs a side have 4 × 4 equally likely resamples: few enough to go through. Their probabilities, in 16ths of
+    # all: 0 1, ¼ 2, ½ 3, ⅝ 4, ¾ 2, 1 4.
     draws = list(itertools.product(range(2), repeat=2))
     whole = [
         probability_of_improvement([[x[i] for i in of_x]], [[y[j] for j in of_y]]) for of_x in draws for of_y in draws
