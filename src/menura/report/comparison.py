@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from menura.report.statistics import (
     probability_of_improvement,
     stratified_bootstrap,
 )
-from menura.report.tables import MISSING, Table, format_percent, format_return
+from menura.report.tables import Table, format_percent, format_return
 
 
 @dataclass(frozen=True)
@@ -158,40 +158,40 @@ def tables(comparison: Comparison) -> list[Table]:
     """The comparison for terminals and pages."""
     found = [
         Table(
-            "Interquartile means over seeds",
-            ("environment", "experiment", "seeds", "return", "95% interval", "normalized", "95% interval"),
+            "Interquartile means over seeds [95%]",
+            ("environment", "experiment", "seeds", "return", "normalized"),
             tuple(
                 (
                     entry.env,
                     entry.label,
                     str(len(entry.returns)),
-                    *_cells(entry.mean_return, format_return),
-                    *_cells(entry.score, format_percent),
+                    _cell(entry.mean_return, format_return),
+                    _cell(entry.score, format_percent),
                 )
                 for entry in comparison.entries
             ),
-            (False, False, True, True, True, True, True),
+            (False, False, True, True, True),
         )
     ]
     if comparison.overall:
         rows = tuple(
-            (o.label, str(len(o.envs)), str(o.num_runs), *_cells(o.score, format_percent)) for o in comparison.overall
+            (o.label, str(len(o.envs)), str(o.num_runs), _cell(o.score, format_percent)) for o in comparison.overall
         )
-        header = ("experiment", "environments", "runs", "normalized", "95% interval")
+        header = ("experiment", "environments", "runs", "normalized")
         found.append(
-            Table("Interquartile means over environments and seeds", header, rows, (False, True, True, True, True))
+            Table("Interquartile means over environments and seeds [95%]", header, rows, (False, True, True, True))
         )
     if comparison.improvements:
         rows = tuple(
-            (i.better, i.worse, str(len(i.envs)), *_cells(i.probability, format_percent))
-            for i in comparison.improvements
+            (i.better, i.worse, str(len(i.envs)), _cell(i.probability, format_percent)) for i in comparison.improvements
         )
-        header = ("experiment", "better than", "environments", "probability", "95% interval")
-        found.append(Table("Probability of improvement", header, rows, (False, False, True, True, True)))
+        header = ("experiment", "better than", "environments", "probability")
+        found.append(Table("Probability of improvement [95%]", header, rows, (False, False, True, True)))
     return found
 
 
-def _cells(estimate: Estimate, form: Any) -> tuple[str, str]:
+def _cell(estimate: Estimate, form: Callable[[float], str]) -> str:
     if math.isnan(estimate.low):
-        return form(estimate.value), MISSING
-    return form(estimate.value), f"{form(estimate.low)} to {form(estimate.high)}"
+        return form(estimate.value)
+    low, high = (form(end).removesuffix(" %") for end in (estimate.low, estimate.high))
+    return f"{form(estimate.value)} [{low}, {high}]"

@@ -18,6 +18,8 @@ def comparison_figure(comparison: Comparison) -> Figure:
     labels = list(dict.fromkeys(entry.label for entry in comparison.entries))
     panels = [*_environments(comparison, labels), *_over_environments(comparison, labels), *_improvements(comparison)]
 
+    limits = _common_limits([rows for _, _, rows, mark in panels if mark == 1.0])
+
     def draw(figure: Any, theme: Theme) -> None:
         heights = [ROW * len(rows) + HEADROOM for _, _, rows, _ in panels]
         grid = figure.add_gridspec(len(panels), 1, height_ratios=heights)
@@ -28,8 +30,8 @@ def comparison_figure(comparison: Comparison) -> Figure:
             axes.set_xlabel(axis)
             if mark is not None:
                 axes.axvline(mark, color=theme.ink, linewidth=1, linestyle=":")
-            if mark == 0.5:
-                axes.set_xlim(-0.02, 1.02)
+            if mark is not None:
+                axes.set_xlim(*((-0.02, 1.02) if mark == 0.5 else limits))
 
     height = sum(ROW * len(rows) + HEADROOM for _, _, rows, _ in panels)
     light, dark = render(draw, height=height)
@@ -66,11 +68,25 @@ def _improvements(comparison: Comparison) -> list[Panel]:
     return [("Probability of improvement", "P(higher return), ½ is no difference", rows, 0.5)] if rows else []
 
 
+def _common_limits(panels: Sequence[Sequence[Row]]) -> tuple[float, float]:
+    """What panels of normalized returns show, so that they can be read against each other: 0, 1 and every interval."""
+    ends = [x for rows in panels for _, e, _ in rows for x in (e.value, e.low, e.high) if not math.isnan(x)]
+    low, high = min([0.0, *ends]), max([1.0, *ends])
+    return low - 0.02 * (high - low), high + 0.02 * (high - low)
+
+
 def _draw_rows(axes: Any, rows: Sequence[Row], theme: Theme) -> None:
     for place, (_, estimate, index) in enumerate(rows):
         color = theme.color(index)
         if not math.isnan(estimate.low):
-            axes.plot([estimate.low, estimate.high], [place, place], color=color, linewidth=5, alpha=0.45)
+            axes.plot(
+                [estimate.low, estimate.high],
+                [place, place],
+                color=color,
+                linewidth=5,
+                alpha=0.45,
+                solid_capstyle="butt",
+            )
         axes.plot([estimate.value], [place], "o", color=color)
     axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)

@@ -119,7 +119,7 @@ def drive(loops: Sequence[Generator[Asked, Made, Any]], *, vmapped: bool | None 
 
     On the processor the program is that of a loop alone, run for each by as many threads as there are cores. On an
     accelerator it is ``vmapped`` over all. The processor gains nothing from that: a batch of small products takes as
-    long as the products, and seven seeds of GAIL took 0.70 s an iteration against 0.63 s; and what is computed in turn
+    long as the products, and seven seeds of GAIL took 0.70 s an update against 0.63 s; and what is computed in turn
     is what is computed alone, to the bit.
     """
     stopped: list[BaseException | None] = [None] * len(loops)
