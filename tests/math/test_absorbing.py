@@ -12,17 +12,17 @@ import menura
 from menura.core import DiscreteActions, ExpertData, RequestError, Spec, Transition
 from menura.forward.sac import SAC
 from menura.imitation.absorbing import (
+    RARE,
     absorbed_features,
     absorbed_share,
     ending_rate_of,
     mean_with_absorbed,
-    with_absorbed,
+    score_absorbed,
     with_worth_of_ending,
     worth_of_ending,
 )
 from menura.imitation.linear import LinearScore
-from menura.imitation.score import ScoreNetwork
-from menura.regularizers import FeatureExpectation
+from menura.regularizers import AbstractFeatureMatching, FeatureExpectation, JensenShannon
 from menura.replay import Replay
 from menura.run.registry import REGULARIZERS
 from menura.run.train import resolve_reward_form
@@ -46,6 +46,23 @@ def test_a_chain_that_ends_is_worth_what_the_chain_with_an_absorbing_state_is():
         value[:3] = paid + GAMMA * np.where(terminated, 0, value[[1, 2, 3]])
     np.testing.assert_allclose(value[:3], truth[:3], rtol=1e-5)
     np.testing.assert_allclose(truth[3], absorbed / (1 - GAMMA))
+
+
+def test_what_is_taken_off_every_reward_moves_all_values_alike():
+    """The same chain, where the end comes after one step, two, or never (it stays in 0): centering favors none."""
+    reward, absorbed, center = np.array([0.3, -0.2, 0.5]), -0.7, 0.4
+    for move in ([3, 2, 3, 3], [1, 2, 3, 3], [0, 0, 1, 3]):
+        plain = np.linalg.solve(np.eye(4) - GAMMA * np.eye(4)[move], np.append(reward, absorbed))
+        worth = float(worth_of_ending(jnp.asarray(absorbed - center), gamma=GAMMA))
+        ends = np.array(move[:3]) == 3
+        paid = [
+            float(with_worth_of_ending(jnp.asarray(r - center), jnp.asarray(e), jnp.asarray(worth)))
+            for r, e in zip(reward, ends, strict=True)
+        ]
+        go_on = np.where(ends[:, None], 0, np.eye(4)[move[:3]])[:, :3]
+        np.testing.assert_allclose(
+            np.linalg.solve(np.eye(3) - GAMMA * go_on, paid), plain[:3] - center / (1 - GAMMA), rtol=1e-5
+        )
 
 
 def test_soft_values_learned_from_replay_are_those_of_the_extended_chain():
@@ -90,12 +107,6 @@ def test_every_ending_adds_one_step_in_the_absorbing_state():
     features = jnp.array([[1.0, 3.0, 0.0], [3.0, 5.0, 0.0]])
     want = [10 / 12 * 2, 10 / 12 * 4, 2 / 12]
     np.testing.assert_allclose(mean_with_absorbed(features, rate), want, rtol=1e-6)
-    many = jnp.broadcast_to(features[:1], (20_000, 3))
-    drawn = np.asarray(with_absorbed(many, rate, key=jax.random.key(0)))
-    is_absorbed = drawn[:, 2] == 1
-    np.testing.assert_allclose(is_absorbed.mean(), 2 / 12, atol=0.01)
-    np.testing.assert_array_equal(drawn[is_absorbed], np.broadcast_to([0, 0, 1], (is_absorbed.sum(), 3)))
-    np.testing.assert_array_equal(drawn[~is_absorbed], np.broadcast_to([1, 3, 0], ((~is_absorbed).sum(), 3)))
 
 
 def test_truncated_episodes_do_not_end_in_the_absorbing_state():
@@ -118,14 +129,38 @@ def test_subsampling_keeps_the_rate_at_which_the_expert_ends():
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-def test_scores_know_the_absorbing_state_by_one_feature_of_its_own(spec):
+def test_linear_scores_know_the_absorbing_state_by_one_feature_of_its_own(spec):
     rows = random_transitions(spec, (5,))
-    network = ScoreNetwork(spec, (4,), activation="tanh", key=jax.random.key(0), absorbing=True)
-    for score in (network, LinearScore(spec, absorbing=True)):
-        features = jax.vmap(score.features)(rows.obs, rows.action)
-        assert features.shape == (5, score.num_features)
-        np.testing.assert_array_equal(features[:, -1], 0)
+    score = LinearScore(spec, absorbing=True)
+    features = jax.vmap(score.features)(rows.obs, rows.action)
+    assert features.shape == (5, score.num_features)
+    np.testing.assert_array_equal(features[:, -1], 0)
     np.testing.assert_array_equal(absorbed_features(4), [0, 0, 0, 1])
+
+
+NETWORKS = [name for name, cls in REGULARIZERS.items() if not issubclass(cls, AbstractFeatureMatching)]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_absorbing_state_scores_what_makes_the_loss_least(name):
+    """The expert ends at one step in 21, the learner at one in 6: their shares of steps in s_a are 1/21 and 1/6."""
+    regularizer, expert, learner = REGULARIZERS[name](), 1 / 21 + RARE, 1 / 6 + RARE
+    got = float(score_absorbed(regularizer, jnp.asarray(0.05), jnp.asarray(0.2)))
+    if name == "wasserstein":
+        assert got == pytest.approx(np.log(expert / learner))
+        return
+    scores = jnp.linspace(-6, 6, 24_001)
+    one = jnp.zeros(1)
+    at = jax.vmap(lambda x: regularizer.loss(one + x, one) - regularizer.loss(one, one))(scores)
+    against = jax.vmap(lambda x: regularizer.loss(one, one + x) - regularizer.loss(one, one))(scores)
+    total = expert * at + learner * against
+    np.testing.assert_allclose(total[np.argmin(np.abs(scores - got))], jnp.min(total), atol=1e-6)
+
+
+def test_an_ending_that_neither_side_knows_is_neither_good_nor_bad():
+    for rate_expert, rate_learner, want in ((0.0, 0.0, 0.0), (0.0, 0.1, np.log(RARE / (1 / 11 + RARE)))):
+        got = score_absorbed(JensenShannon(), jnp.asarray(rate_expert), jnp.asarray(rate_learner))
+        np.testing.assert_allclose(got, want, atol=1e-5)
 
 
 def ended(rows, share):
@@ -156,14 +191,6 @@ def improve():
     return gail, steps
 
 
-def test_the_absorbing_state_scores_high_where_only_the_expert_ends_and_low_where_only_the_learner_does(improve):
-    gail, steps = improve
-    for mine, theirs, sign in ((0.25, 0.0, -1), (0.0, 0.25, 1)):
-        data = ExpertData(DEMOS.train, DEMOS.heldout, jnp.asarray(theirs))
-        score = steps(stored(gail, ended(ROLLOUT, mine)), ROLLOUT, data)
-        assert sign * float(score.of_features(absorbed_features(score.num_features))) > 0.3
-
-
 def test_the_score_is_learned_from_the_replay_and_the_experts_actions(improve):
     gail, steps = improve
     plain = eqx.tree_at(lambda t: t.action, ROLLOUT, jnp.zeros_like(ROLLOUT.action))
@@ -183,12 +210,15 @@ def test_rewards_are_those_of_the_score_at_the_time_of_drawing_and_stored_ones_a
         # Another score, and the same replay.
         bias = lambda s: s.score.network.biases[-1]  # noqa: E731
         state = eqx.tree_at(bias, state, bias(state) + shift)
-        reward_of, metrics = gail._reward_from_replay(gail.forward, state)
+        reward_of, metrics = gail._reward_from_replay(gail.forward, state, DEMOS, jax.random.key(1))
         score = jax.vmap(state.score)(DEMOS.train.obs, DEMOS.train.action)
-        absorbed = state.score.of_features(absorbed_features(3 + 2 + 1))
+        rate = ending_rate_of(state.forward.replay)
+        absorbed = score_absorbed(gail.regularizer, jnp.asarray(DEMOS.ending_rate), rate)
+        center = jnp.mean(jax.vmap(jax.vmap(state.score))(ROLLOUT.obs, ROLLOUT.action))
+        np.testing.assert_allclose(metrics["reward/center"], center, atol=0.02)
         # At first the temperature is 1, and the entropy aimed at -1 for each of two actions.
         worth = 0.99 / 0.01 * (absorbed - 2.0)
-        want = score + jnp.where(DEMOS.train.terminated, worth, 0.0)
+        want = score - metrics["reward/center"] + jnp.where(DEMOS.train.terminated, worth, 0.0)
         np.testing.assert_allclose(jax.vmap(reward_of)(DEMOS.train), want, rtol=1e-4)
         np.testing.assert_allclose(metrics["reward/absorbing"], absorbed, rtol=1e-6)
     assert bool(jnp.any(DEMOS.train.terminated))
@@ -223,7 +253,7 @@ def test_a_second_weight_of_entropy_is_refused():
 @pytest.mark.parametrize("name", REGULARIZERS)
 def test_every_regularizer_pays_for_drawn_steps_and_for_the_absorbing_state(name):
     gail = dataclasses.replace(DAC, regularizer=REGULARIZERS[name](), reward_form="centered")
-    reward_of, metrics = gail._reward_from_replay(gail.forward, gail.init(BOX, key=jax.random.key(0)))
+    reward_of, metrics = gail._reward_from_replay(gail.forward, stored(gail, ROLLOUT), DEMOS, jax.random.key(0))
     assert np.all(np.isfinite(jax.vmap(reward_of)(DEMOS.train)))
     assert np.isfinite(metrics["reward/absorbing"])
 

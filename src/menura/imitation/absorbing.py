@@ -4,17 +4,21 @@ Without them a terminated episode is worth 0 from then on, whatever the score sa
 ending is a loss, with negative ones a gain. With them the state after the end, s_a, has a reward of its own,
 learned like any other. Truncated episodes do not get there: they would have gone on.
 
-Every ending adds one step in s_a to the data of the expert, and of the learner. There it has neither observation nor
-action, and all that scores see of it is that it is s_a.
+Every ending adds one step in s_a to the data of the expert, and of the learner. It has neither observation nor action
+there, so that its score is that of a table with one entry: the best there is for its share of both sides' steps.
 """
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int
 
 from menura.core import Hyper
 from menura.networks import mean_of_rows
+from menura.regularizers import AbstractRegularizer, Wasserstein
+from menura.regularizers.divergences import AbstractBoundedDivergence
 from menura.replay import Replay
+
+RARE = 1e-3
+"""An ending in a thousand steps is as good as none: added to both shares, so that their ratio is finite."""
 
 
 def absorbed_features(size: int) -> Float[Array, " features"]:
@@ -32,18 +36,26 @@ def ending_rate_of(replay: Replay) -> Float[Array, ""]:
     return jnp.sum(replay.rows.terminated) / jnp.maximum(replay.size, 1)
 
 
-def with_absorbed(
-    features: Float[Array, "batch features"], ending_rate: Float[Array, ""], *, key: PRNGKeyArray
-) -> Float[Array, "batch features"]:
-    """Drawn steps, as if they had been drawn from data with one step in s_a for every ending."""
-    absorbed = jax.random.uniform(key, (features.shape[0], 1)) < absorbed_share(ending_rate)
-    return jnp.where(absorbed, absorbed_features(features.shape[1])[None, :], features)
+def score_absorbed(
+    regularizer: AbstractRegularizer, rate_expert: Float[Array, ""], rate_learner: Float[Array, ""]
+) -> Float[Array, ""]:
+    """The best score of s_a, from the endings a step of either side: of most ψ the log ratio of its shares.
+
+    Wasserstein distance leaves s_a, which is far from everything, any score within its bounds: the log ratio, too.
+    """
+    # Departs from Kostrikov et al. 2019: known instead of learned by the network, because a slope held at 1 lets no
+    # score fall far on the short way from the expert's states to a feature that says s_a, and such steps are rare.
+    expert, learner = absorbed_share(rate_expert) + RARE, absorbed_share(rate_learner) + RARE
+    if isinstance(regularizer, AbstractBoundedDivergence):
+        return jnp.clip(regularizer.best_score(learner[None], expert[None]), *regularizer.bounds)[0]
+    ratio = jnp.log(expert) - jnp.log(learner)
+    return jnp.clip(ratio, -regularizer.bound, regularizer.bound) if isinstance(regularizer, Wasserstein) else ratio
 
 
 def mean_with_absorbed(
     features: Float[Array, "batch features"], ending_rate: Float[Array, ""], num_rows: Int[Array, ""] | None = None
 ) -> Float[Array, " features"]:
-    """The expectation of what :func:`with_absorbed` draws."""
+    """The mean over steps to which every ending adds one in s_a."""
     share = absorbed_share(ending_rate)
     return (1 - share) * mean_of_rows(features, num_rows) + share * absorbed_features(features.shape[1])
 

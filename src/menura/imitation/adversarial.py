@@ -26,7 +26,7 @@ from menura.forward.trpo import TRPO
 from menura.imitation.absorbing import (
     absorbed_features,
     ending_rate_of,
-    with_absorbed,
+    score_absorbed,
     with_worth_of_ending,
     worth_of_ending,
 )
@@ -36,7 +36,6 @@ from menura.imitation.linear import LinearScore, seen
 from menura.imitation.score import RewardForm, ScoreNetwork, reward_of_score, slope_of
 from menura.networks import MLP, Activation, mean_of_rows
 from menura.regularizers import AbstractFeatureMatching, AbstractRegularizer, JensenShannon
-from menura.replay import Replay, sample_rows
 
 OF_THE_NETWORK = (
     "learning_rate",
@@ -66,6 +65,8 @@ class GAILState(eqx.Module):
 
 LINEAR_ROWS = 8192
 """Steps of a replay that a linear score is fitted to."""
+CENTER_ROWS = 1024
+"""Steps of a replay whose mean reward is taken off all rewards."""
 
 
 class GAIL(AbstractHolder):
@@ -136,8 +137,8 @@ class GAIL(AbstractHolder):
         """A fresh policy and a fresh score."""
         forward_key, score_key = jax.random.split(key)
         counted = jnp.zeros((), jnp.int32) if self.bc_updates else None
-        absorbing = isinstance(self.forward, AbstractReplayLearner)
         if isinstance(self.regularizer, AbstractFeatureMatching):
+            absorbing = isinstance(self.forward, AbstractReplayLearner)
             score = LinearScore(spec, observations_only=self.observations_only, absorbing=absorbing)
             return GAILState(self.forward.init(spec, key=forward_key), score, (), counted)
         score = ScoreNetwork(
@@ -147,7 +148,6 @@ class GAIL(AbstractHolder):
             key=score_key,
             make_network=self.make_network,
             observations_only=self.observations_only,
-            absorbing=absorbing,
         )
         weights: Any = score.network
         return GAILState(self.forward.init(spec, key=forward_key), score, self._optimizer.init(weights), counted)
@@ -183,7 +183,8 @@ class GAIL(AbstractHolder):
         state = GAILState(state.forward, score, opt_state, state.num_updates)
         reward = self.reward(state, batch)
         if isinstance(self.forward, AbstractReplayLearner):
-            reward_of, about_ending = self._reward_from_replay(self.forward, state)
+            center_key, forward_key = jax.random.split(forward_key)
+            reward_of, about_ending = self._reward_from_replay(self.forward, state, demos, center_key)
             forward, forward_metrics = self.forward.learn(state.forward, reward_of, key=forward_key)
             metrics |= about_ending
         else:
@@ -214,24 +215,39 @@ class GAIL(AbstractHolder):
         return lambda policy: weight * distance_to_demos(policy, reference, rows), counted, metrics
 
     def _reward_from_replay(
-        self, forward: AbstractReplayLearner, state: GAILState
+        self, forward: AbstractReplayLearner, state: GAILState, demos: ExpertData, key: PRNGKeyArray
     ) -> tuple[Callable[[Transition], Float[Array, ""]], Metrics]:
         """What a drawn transition earns by the score as it is now, endings included."""
+        score, replay = state.score, forward.replay(state.forward)
 
-        def earned(score):
+        def form(score):
             return reward_of_score(score, self.regularizer, self.reward_form)
 
-        score = state.score
-        score_absorbed = score.of_features(absorbed_features(score.num_features))
+        # Departs from Kostrikov et al. 2019: the replay's mean reward is taken off every reward (Naik et al. 2024), so
+        # that values need not be learned from far below. Where nothing ever ends this moves all of them alike.
+        mean = jnp.mean(form(jax.vmap(score)(*self._seen(replay.sample(key, CENTER_ROWS)))))
+        if isinstance(score, LinearScore):
+            absorbed = score.of_features(absorbed_features(score.num_features))
+            earned_absorbed = form(absorbed) - mean
+        else:
+            absorbed = score_absorbed(self.regularizer, jnp.asarray(demos.ending_rate), ending_rate_of(replay))
+            # Departs from Kostrikov et al. 2019: what ending earns is measured from what living on earns on average,
+            # because a score that is low wherever the learner goes would make every ending a relief.
+            earned_absorbed = form(absorbed) - form(jnp.zeros(()))
         # Departs from Kostrikov et al. 2019: the value of the absorbing state is summed instead of learned from
         # transitions within it, because they are one in a thousand, and its target copies make it as slow as need be.
         # It is paid for the entropy that living aims at, so that entropy by itself makes no ending better or worse.
-        worth = worth_of_ending(earned(score_absorbed) + forward.entropy_reward(state.forward), gamma=forward.gamma)
+        worth = worth_of_ending(earned_absorbed + forward.entropy_reward(state.forward), gamma=forward.gamma)
 
         def reward_of(step):
-            return with_worth_of_ending(earned(score(*self._seen(step))), step.terminated, worth)
+            earned = form(score(*self._seen(step))) - mean
+            return with_worth_of_ending(earned, step.terminated, worth)
 
-        return reward_of, {"score/absorbing": score_absorbed, "reward/absorbing": earned(score_absorbed)}
+        return reward_of, {
+            "score/absorbing": absorbed,
+            "reward/absorbing": earned_absorbed,
+            "reward/center": mean,
+        }
 
     def _improve_score(
         self, state: GAILState, batch: Transition, demos: ExpertData, key: PRNGKeyArray
@@ -251,9 +267,12 @@ class GAIL(AbstractHolder):
         # and a penalty on the slope instead of a bonus on the discriminator's entropy, because rollouts here are a
         # tenth of theirs and 200 expert steps are soon known by heart: without the penalty the score grows until
         # its reward says nothing.
-        if replay is None:
-            return self._fit_score(score, state.opt_state, batch, demos, key)
-        return self._fit_score_to_replay(score, state.opt_state, replay, demos, key)
+        rows = flatten_time(batch)
+        if replay is not None:
+            draw_key, key = jax.random.split(key)
+            rows = replay.sample(draw_key, self.num_score_steps * self.score_batch_size)
+        of_learner, of_expert = (jax.vmap(score.features)(*self._seen(x)) for x in (rows, demos.train))
+        return self._fit_features(score, state.opt_state, of_learner, of_expert, demos.train_size, key)
 
     def score_loss(
         self,
@@ -281,30 +300,6 @@ class GAIL(AbstractHolder):
             "score/accuracy": 0.5 * (jnp.mean(score_expert > 0) + jnp.mean(score_learner <= 0)),
             "score/gradient_penalty": penalty,
         }
-
-    def _fit_score(
-        self, score: ScoreNetwork, opt_state: optax.OptState, batch: Transition, demos: ExpertData, key: PRNGKeyArray
-    ) -> tuple[ScoreNetwork, optax.OptState, Metrics]:
-        learner_features = flatten_time(jax.vmap(jax.vmap(score.features))(*self._seen(batch)))
-        expert_features = jax.vmap(score.features)(*self._seen(demos.train))
-        return self._fit_features(score, opt_state, learner_features, expert_features, demos.train_size, key)
-
-    def _fit_score_to_replay(
-        self, score: ScoreNetwork, opt_state: optax.OptState, replay: Replay, demos: ExpertData, key: PRNGKeyArray
-    ) -> tuple[ScoreNetwork, optax.OptState, Metrics]:
-        """As many steps of either side as are looked at, with their share of the absorbing state."""
-        learner_key, expert_key, fit_key = jax.random.split(key, 3)
-        num_rows = self.num_score_steps * self.score_batch_size
-
-        def drawn(rows, size, rate, key):
-            rows_key, absorbed_key = jax.random.split(key)
-            rows = sample_rows(rows, rows_key, num_rows, size)
-            features = jax.vmap(score.features)(*self._seen(rows))
-            return with_absorbed(features, jnp.asarray(rate), key=absorbed_key)
-
-        learner_features = drawn(replay.rows, replay.size, ending_rate_of(replay), learner_key)
-        expert_features = drawn(demos.train, demos.train_size, demos.ending_rate, expert_key)
-        return self._fit_features(score, opt_state, learner_features, expert_features, num_rows, fit_key)
 
     def _fit_features(
         self,

@@ -34,8 +34,6 @@ class ScoreNetwork(eqx.Module):
     """Of the changes between observations; ``None`` where actions are seen."""
     num_actions: int = eqx.field(static=True)
     """Numbers beside the observation."""
-    absorbing: bool = eqx.field(static=True)
-    """Whether there is one more feature, which is 1 in the absorbing state only."""
 
     def __init__(
         self,
@@ -46,7 +44,6 @@ class ScoreNetwork(eqx.Module):
         key: PRNGKeyArray,
         make_network: Callable[..., Any] = MLP,
         observations_only: bool = False,
-        absorbing: bool = False,
     ):
         """A fresh network, whose score is near 0."""
         self.change_norm = RunningNorm(spec.obs_size) if observations_only else None
@@ -63,9 +60,9 @@ class ScoreNetwork(eqx.Module):
                 self.limit = jnp.where(bounded, 1.0, jnp.inf)
                 self.num_actions = box.size
         self.norm = RunningNorm(spec.obs_size)
-        self.absorbing = absorbing
-        in_size = spec.obs_size + self.num_actions + absorbing
-        self.network = make_network(in_size, 1, hidden_sizes, activation=activation, out_scale=0.1, key=key)
+        self.network = make_network(
+            spec.obs_size + self.num_actions, 1, hidden_sizes, activation=activation, out_scale=0.1, key=key
+        )
 
     def standardized_by(
         self, obs: Float[Array, "batch obs"], second: Array, num_rows: Int[Array, ""] | None = None
@@ -88,17 +85,11 @@ class ScoreNetwork(eqx.Module):
             # Departs from Ho & Ermon 2016: actions are clipped before they are scored, because demonstrations hold
             # them as they were carried out, and a learner would be known by its overshoot alone.
             encoded = jnp.clip((second - self.center) / self.half_width, -self.limit, self.limit)
-        features = jnp.concatenate([self.norm(obs), encoded])
-        return jnp.append(features, 0.0) if self.absorbing else features
+        return jnp.concatenate([self.norm(obs), encoded])
 
     def of_features(self, features: Float[Array, " features"]) -> Float[Array, ""]:
         """The score of what :meth:`features` gave."""
         return self.network(features)[0]
-
-    @property
-    def num_features(self) -> int:
-        """How many numbers :meth:`features` gives."""
-        return self.norm.mean.shape[0] + self.num_actions + self.absorbing
 
     def __call__(self, obs: Float[Array, " obs"], second: Array) -> Float[Array, ""]:
         """The score of one step: of an observation, and of its action or its successor."""

@@ -46,6 +46,7 @@ _REPLAY = {
     "forward.num_updates": 64,
     "forward.replay_size": 150_000,
     "forward.learning_starts": 2_000,
+    "forward.learning_rate": 1e-3,
     # At 1 the first thousands of gradient steps are spent on entropy.
     "forward.initial_temperature": 0.05,
 }
@@ -53,6 +54,7 @@ _REPLAY = {
 _DISCRETE_REPLAY = {
     "forward.replay_size": 50_000,
     "forward.learning_starts": 1_000,
+    "forward.learning_rate": 1e-3,
     "forward.discrete_entropy": 0.3,
 }
 
@@ -95,7 +97,7 @@ PRESETS: tuple[Preset, ...] = (
     Preset("airl", "trpo", "HalfCheetah", 460_000, 32, {"reward_form": "auto", **_QUICK}),
     Preset("airl", "ppo", "discrete", 300_000, 32, {"gradient_norm": 0.0, "reward_form": "auto"}),
     Preset("airl", "ppo", "box", 1_000_000, 32, {"reward_form": "auto", "forward.initial_log_std": -1.0}),
-    Preset("gail", "sac", "discrete", 50_000, 8, _DISCRETE_REPLAY | {"num_score_steps": 16}),
+    Preset("gail", "sac", "discrete", 50_000, 8, _DISCRETE_REPLAY | {"num_score_steps": 16, "gradient_norm": 0.0}),
     Preset("gail", "sac", "box", 150_000, 8, _REPLAY | {"num_score_steps": 16}),
     Preset("gail", "sac", "Ant", 500_000, 8, _REPLAY | {"num_score_steps": 16, "forward.replay_size": 200_000}),
     *(
