@@ -173,8 +173,10 @@ def test_a_seed_that_fails_does_not_take_the_others_with_it(demos, tmp_path):
 
 def test_a_seed_on_a_simulator_is_a_process_and_the_run_that_it_would_be_alone(tmp_path):
     wanted = Request(SMALL["ppo"], "CartPole-v1", backend="gymnasium", total_steps=64, num_envs=4)
-    (run,) = launch_seeds(wanted, (2,), out=tmp_path / "together", loggers=["csv"], jobs=1)
+    said = []
+    (run,) = launch_seeds(wanted, (2,), out=tmp_path / "together", loggers=["csv"], jobs=1, say=said.append)
     assert run.name.endswith("-s2")
+    assert not [line for line in said if "Error" in line]
     same_run(run, launch(dataclasses.replace(wanted, seed=2), out=tmp_path / "alone", loggers=["csv"]), rtol=0)
 
 

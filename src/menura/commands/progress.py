@@ -64,6 +64,13 @@ class ProgressBar(Watcher):
         else:
             print(f"{line} · {self._shown(progress)}", file=sys.stderr, flush=True)
 
+    def say(self, line: str) -> None:
+        """A line that stays, from elsewhere."""
+        if self._live:
+            self._bar.console.print(line, highlight=False, markup=False)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
     def _shown(self, progress: Standing) -> str:
         parts = [f"{label} {self._last[name]:.4g}" for name, label in SHOWN.items() if name in self._last]
         if progress.seconds > 0:

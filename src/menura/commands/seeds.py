@@ -51,6 +51,7 @@ def train_seeds(request: Request, seeds: Sequence[int], *, out: Path, loggers: S
             out=out,
             loggers=loggers,
             watcher_of=lambda seed: SeedWatcher(bar, seed, moves=seed == seeds[0]),
+            say=bar.say,
             jobs=jobs,
         )
     if request.env is not None:

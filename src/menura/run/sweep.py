@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -59,12 +60,13 @@ def launch_seeds(
     out: Path,
     loggers: Sequence[str] = ("csv", "tensorboard"),
     watcher_of: Callable[[int], Watcher] = lambda seed: Watcher(),
+    say: Callable[[str], None] = lambda line: None,
     jobs: int | None = None,
 ) -> list[Path]:
     """Train every seed as :func:`menura.run.launch.launch` would train it alone, and return the runs' folders.
 
     ``jobs`` is how many simulators' seeds are trained at once, by default half as many as there are cores.
-    ``watcher_of`` makes what watches a seed; processes are watched by what they print.
+    ``watcher_of`` makes what watches a seed of one program, and ``say`` is told what processes print on stderr.
     """
     prepared = [prepare(dataclasses.replace(request, seed=seed)) for seed in seeds]
     together = in_one_program(prepared[0])
@@ -77,7 +79,7 @@ def launch_seeds(
         for one in prepared:
             if one.env is not None and not isinstance(one.env, NativeEnvs):
                 one.env.close()
-        train_in_processes(runs, loggers=loggers, jobs=jobs or max(1, (os.cpu_count() or 1) // 2))
+        train_in_processes(runs, loggers=loggers, jobs=jobs or max(1, (os.cpu_count() or 1) // 2), say=say)
     return runs
 
 
@@ -250,7 +252,9 @@ def _filled(rows: Transition, size: int) -> Transition:
     return jax.tree.map(lambda column: jnp.asarray(column)[place], rows)
 
 
-def train_in_processes(runs: Sequence[Path], *, loggers: Sequence[str], jobs: int) -> None:
+def train_in_processes(
+    runs: Sequence[Path], *, loggers: Sequence[str], jobs: int, say: Callable[[str], None] = lambda line: None
+) -> None:
     """Train new runs, ``jobs`` of them at once, each by a process that was spawned for it.
 
     Ctrl-C is passed on once to each, which then saves; those that have not begun stay for ``--resume``.
@@ -262,7 +266,7 @@ def train_in_processes(runs: Sequence[Path], *, loggers: Sequence[str], jobs: in
         while going or (waiting and not interrupted):
             while waiting and len(going) < jobs and not interrupted:
                 run = waiting.pop(0)
-                going[run] = _spawned(run, loggers)
+                going[run] = _spawned(run, loggers, say)
             if interrupted and not passed_on:
                 passed_on = True
                 for process in going.values():
@@ -276,10 +280,20 @@ def train_in_processes(runs: Sequence[Path], *, loggers: Sequence[str], jobs: in
     _raise_first(failed)
 
 
-def _spawned(run: Path, loggers: Sequence[str]) -> subprocess.Popen:
+def _spawned(run: Path, loggers: Sequence[str], say: Callable[[str], None]) -> subprocess.Popen:
     command = [sys.executable, "-m", "menura", "train", "--resume", str(run), "--logger", ",".join(loggers)]
     # In a session of its own the terminal's Ctrl-C reaches it through this process only, and once.
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True
+    )
+
+    def pass_on() -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            say(f"{run.name}: {line.rstrip()}")
+
+    threading.Thread(target=pass_on, daemon=True).start()
+    return process
 
 
 class _Interrupted(KeyboardInterrupt):
