@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as stop:
         print(str(stop) or "Interrupted.", file=sys.stderr)
         sys.exit(1)
-    except FloatingPointError as error:
+    except (FloatingPointError, ChildProcessError) as error:
         print(f"menura: {error}", file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:

@@ -259,41 +259,64 @@ def train_in_processes(
 
     Ctrl-C is passed on once to each, which then saves; those that have not begun stay for ``--resume``.
     """
-    waiting, going = list(runs), {}
-    failed: list[BaseException | None] = []
+    waiting, going, stopped = list(runs), {}, []
     with interrupt_flag() as interrupted:
         passed_on = False
-        while going or (waiting and not interrupted):
-            while waiting and len(going) < jobs and not interrupted:
-                run = waiting.pop(0)
-                going[run] = _spawned(run, loggers, say)
-            if interrupted and not passed_on:
-                passed_on = True
-                for process in going.values():
-                    process.send_signal(signal.SIGINT)
-            for run, process in list(going.items()):
-                if process.poll() is not None:
-                    del going[run]
-                    failed.append(_end_of(run, process.returncode, bool(interrupted)))
-            time.sleep(0.1)
-    failed.extend(_Interrupted(run) for run in waiting)
-    _raise_first(failed)
+        try:
+            while going or (waiting and not interrupted):
+                while waiting and len(going) < jobs and not interrupted:
+                    run = waiting.pop(0)
+                    going[run] = _Spawned(run, loggers, say)
+                if interrupted and not passed_on:
+                    passed_on = True
+                    for spawned in going.values():
+                        spawned.process.send_signal(signal.SIGINT)
+                for run, spawned in list(going.items()):
+                    if spawned.process.poll() is not None:
+                        del going[run]
+                        stopped.append(spawned.end(bool(interrupted)))
+                time.sleep(0.1)
+        finally:
+            # Only a second Ctrl-C leaves any behind.
+            for spawned in going.values():
+                spawned.process.kill()
+    stopped.extend(_Interrupted(run) for run in waiting)
+    _raise_first(stopped)
 
 
-def _spawned(run: Path, loggers: Sequence[str], say: Callable[[str], None]) -> subprocess.Popen:
-    command = [sys.executable, "-m", "menura", "train", "--resume", str(run), "--logger", ",".join(loggers)]
-    # In a session of its own the terminal's Ctrl-C reaches it through this process only, and once.
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True
-    )
+class _Spawned:
+    """A process that trains one run."""
 
-    def pass_on() -> None:
-        assert process.stderr is not None
-        for line in process.stderr:
-            say(f"{run.name}: {line.rstrip()}")
+    def __init__(self, run: Path, loggers: Sequence[str], say: Callable[[str], None]):
+        self._run = run
+        self._say = say
+        command = [sys.executable, "-m", "menura", "train", "--resume", str(run), "--logger", ",".join(loggers)]
+        # In a session of its own the terminal's Ctrl-C reaches it through this process only, and once.
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
-    threading.Thread(target=pass_on, daemon=True).start()
-    return process
+    def _listen(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as lines:
+            for line in lines:
+                self._say(f"{self._run.name}: {line.rstrip()}")
+
+    def end(self, interrupted: bool) -> BaseException | None:
+        """What a process that has ended was stopped by, if it was."""
+        self._listener.join()
+        if (self._run / "result.json").exists():
+            return None
+        if interrupted:
+            return _Interrupted(self._run)
+        return ChildProcessError(f"{self._run} failed with exit code {self.process.returncode}.")
 
 
 class _Interrupted(KeyboardInterrupt):
@@ -301,12 +324,6 @@ class _Interrupted(KeyboardInterrupt):
 
     def __init__(self, run: Path):
         super().__init__(f"Interrupted; `menura train --resume {run}` goes on with it.")
-
-
-def _end_of(run: Path, code: int, interrupted: bool) -> BaseException | None:
-    if (run / "result.json").exists():
-        return None
-    return _Interrupted(run) if interrupted else ChildProcessError(f"{run} failed with exit code {code}.")
 
 
 def _raise_first(stopped: Sequence[BaseException | None]) -> None:
