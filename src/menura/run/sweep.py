@@ -217,12 +217,12 @@ def _native(problem: Problem) -> NativeEnvs | None:
     return problem.env
 
 
-def _filled_up(problems: dict[int, Problem]) -> dict[int, ExpertData | None]:
-    """The demonstrations of every seed in one shape: as they are where they have it, else filled up."""
-    experts = [problem.expert for problem in problems.values() if problem.expert is not None]
-    if not experts:
-        return dict.fromkeys(problems)
-    return dict(zip(problems, filled_experts(experts), strict=True))
+def _filled_up(problems: dict[int, Problem]) -> dict[int, Any]:
+    """What every seed learns from in one shape: demonstrations of fewer rows are filled up, all else is as it is."""
+    experts = [problem.expert for problem in problems.values()]
+    if all(isinstance(expert, ExpertData) for expert in experts):
+        experts = filled_experts(experts)
+    return dict(zip(problems, experts, strict=True))
 
 
 def filled_experts(experts: Sequence[ExpertData]) -> list[ExpertData]:

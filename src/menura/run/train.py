@@ -98,7 +98,8 @@ class Problem:
     learner: AbstractLearner
     env: Envs | None
     """``None`` where the learner does not act."""
-    expert: ExpertData | None
+    expert: Any
+    """What is learned from beside the environment: :class:`ExpertData`, or ``None``."""
     ask: Callable[..., Any] | None = None
     """How rollouts are made where an expert is asked."""
 
