@@ -146,12 +146,12 @@ def _improvement(one: Sequence[Entry], other: Sequence[Entry]) -> Improvement | 
     if not envs:
         return None
     x, y = ([side[env].returns for env in envs] for side in (of_one, of_other))
-    labels = one[0].label, other[0].label
+    better, worse = one[0].label, other[0].label
     if probability_of_improvement(x, y) < 0.5:
-        x, y, labels = y, x, labels[::-1]
+        x, y, better, worse = y, x, worse, better
     single = all(len(runs) < 2 for runs in (*x, *y))
     low, high = (math.nan, math.nan) if single else improvement_interval(x, y)
-    return Improvement(*labels, envs, Estimate(probability_of_improvement(x, y), low, high))
+    return Improvement(better, worse, envs, Estimate(probability_of_improvement(x, y), low, high))
 
 
 def tables(comparison: Comparison) -> list[Table]:

@@ -112,8 +112,10 @@ def train_together(
     _raise_first(stopped)
 
 
-Together = Callable[[dict[int, Asked]], dict[int, tuple[Any, ...]]]
-"""Iterations that several loops ask for, by number of the loop: (state, carry, outcome, metrics) of each."""
+Iterated = tuple[Any, Any, Any, dict[str, Any]]
+"""State, carry, outcome and metrics after an iteration."""
+Together = Callable[[dict[int, Asked]], dict[int, Iterated]]
+"""Makes the iterations that several loops ask for, by number of the loop."""
 
 
 def drive(loops: Sequence[Generator[Asked, Made, Any]], *, vmapped: bool | None = None) -> list[BaseException | None]:
@@ -160,11 +162,12 @@ def iterate_in_threads(problems: dict[int, Problem]) -> Together:
     experts = _filled_up(problems)
     pool = ThreadPoolExecutor(min(len(problems), os.cpu_count() or 1))
 
-    def one(index: int, asked: Asked) -> tuple[int, tuple[Any, ...]]:
+    def one(index: int, asked: Asked) -> tuple[int, Iterated]:
         state, carry, outcome, metrics = program(asked.state, asked.carry, asked.key, experts[index])
-        return index, (state, carry, *jax.device_get((outcome, metrics)))
+        outcome, metrics = jax.device_get((outcome, metrics))
+        return index, (state, carry, outcome, metrics)
 
-    def iterate(asked: dict[int, Asked]) -> dict[int, tuple[Any, ...]]:
+    def iterate(asked: dict[int, Asked]) -> dict[int, Iterated]:
         # The first one by itself, so that it alone compiles.
         (head, alone), *rest = asked.items()
         first_result = one(head, alone)
@@ -192,7 +195,7 @@ def iterate_vmapped(problems: dict[int, Problem]) -> Together:
 
     program = jax.jit(together, compiler_options=first.compiler_options)
 
-    def iterate(asked: dict[int, Asked]) -> dict[int, tuple[Any, ...]]:
+    def iterate(asked: dict[int, Asked]) -> dict[int, Iterated]:
         last.update(asked)
         every = [last[index] for index in problems]
         states, carries, keys = zip(*((each.state, each.carry, each.key) for each in every), strict=True)
@@ -200,7 +203,11 @@ def iterate_vmapped(problems: dict[int, Problem]) -> Together:
         # What the loops look at is fetched at once, for all seeds.
         seen = jax.device_get([(outcome, metrics) for _, _, outcome, metrics in results])
         made = zip(problems, results, seen, strict=True)
-        return {index: (result[0], result[1], *pair) for index, result, pair in made if index in asked}
+        return {
+            index: (state, carry, outcome, metrics)
+            for index, (state, carry, _, _), (outcome, metrics) in made
+            if index in asked
+        }
 
     return iterate
 
