@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from common import known_rows, parser_of, show, wanted, write_rows
+from common import known_rows, parser_of, show, stamp, wanted, write_rows
 
 MENURA = Path(sys.executable).parent / "menura"
 
@@ -79,13 +79,16 @@ def measure_seeds(
     """Measure the seeds of a row that are missing, and write the row again after each of them."""
     if not wanted(name, row, arguments):
         return
-    known = {} if arguments.again else known_rows(name).get(row, {}).get("detail", {}).get("by_seed", {})
-    results = {int(seed): result for seed, result in known.items()}
+    before = {} if arguments.again else known_rows(name).get(row, {})
+    # Seeds that were measured before keep the commit and day they were measured at.
+    earlier = {name: before["where"][name] for name in ("commit", "date")} if "where" in before else {}
+    known = before.get("detail", {}).get("by_seed", {})
+    results = {int(seed): {"measured": earlier} | result for seed, result in known.items()}
     most = getattr(arguments, "seeds", None) or len(seeds)
     for seed in seeds[:most]:
         if seed in results:
             continue
-        results[seed] = one(seed)
+        results[seed] = one(seed) | {"measured": stamp()}
         done = [results[s] for s in sorted(results)]
         met = sum(map(good, done)) if good else 0
         count = f"{met} of {len(done)} seeds: " if good else ""

@@ -61,9 +61,7 @@ def known_rows(name: str) -> dict[str, dict[str, Any]]:
 def write_rows(name: str, rows: Iterable[dict[str, Any]], *, title: str = "", data: Iterable[Path] = ()) -> Path:
     """Keep rows in `results/<name>.json` with where they were measured; rows of the same text are replaced."""
     kept = known_rows(name)
-    where = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": commit(),
+    where = stamp() | {
         "machine": machine(),
         "versions": versions(),
         "data": {path.name: sha256(path) for path in data},
@@ -79,6 +77,11 @@ def write_rows(name: str, rows: Iterable[dict[str, Any]], *, title: str = "", da
     partial.write_text(text + "\n", encoding="utf-8")
     os.replace(partial, path)
     return path
+
+
+def stamp() -> dict[str, str]:
+    """The day, and the commit that is measured."""
+    return {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "commit": commit()}
 
 
 def command_of_this_script() -> str:
@@ -140,13 +143,26 @@ def show(rows: Iterable[dict[str, Any]]) -> None:
 
 def table(rows: Iterable[dict[str, Any]]) -> list[str]:
     """A Markdown table, one line an element."""
-    lines = ["| what | asked | measured | met | seeds | command |", "|---|---|---|---|---|---|"]
+    lines = ["| what | asked | measured | met | seeds | at | command |", "|---|---|---|---|---|---|---|"]
     for row in rows:
         measured = f"{row['measured']} (partial: {row['partial']})" if row.get("partial") else row["measured"]
         met = {True: "yes", False: "**no**", None: "–"}[row["passed"]]
-        cells = [row["row"], row["asked"], measured, met, seeds_in_words(row["seeds"]), f"`{row['command']}`"]
+        seeds = seeds_in_words(row["seeds"])
+        cells = [row["row"], row["asked"], measured, met, seeds, measured_at(row), f"`{row['command']}`"]
         lines.append("| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
     return lines
+
+
+def measured_at(row: dict[str, Any]) -> str:
+    """Commit and day, of every seed where they differ, the data's hashes, and the footnote of machine and versions."""
+    if "where" not in row:
+        return "now"
+    where = row["where"]
+    by_seed = row.get("detail", {}).get("by_seed", {}).values()
+    stamps = [one["measured"] for one in by_seed if isinstance(one, dict) and "measured" in one] or [where]
+    parts = list(dict.fromkeys(f"{at['commit']}, {at['date']}" for at in stamps))
+    parts += [f"{name} {digest}" for name, digest in where["data"].items()]
+    return "; ".join(parts) + (f" [{row['footnote']}]" if "footnote" in row else "")
 
 
 def seeds_in_words(seeds: list[int]) -> str:

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import gail_paper_page
 from common import REPOSITORY, RESULTS, table
 
 HEAD = """\
@@ -12,36 +13,56 @@ This page is generated: `make benchmarks` measures what is missing and writes it
 the command in its row. Rows marked *partial* measured less than was asked, and say how much. Claims about a policy are
 judged on the last checkpoint, by the mean action, over 50 episodes. What a
 script in `benchmarks/` can measure and is not below has not been measured yet.
+
+The column *at* has the commit that was measured and the day, for each seed where they differ (`+changes`: files that
+git tracks differed from it), the first digits of the SHA-256 of the data, and in brackets the machine and the versions,
+which stand [at the end](#machines-and-versions).
 """
 
 
-def provenance(rows: list[dict[str, Any]]) -> list[str]:
-    """One line for each commit, day and machine that rows of a group were measured at."""
-    places: dict[str, int] = {}
-    for row in rows:
-        where = row["where"]
-        versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
-        data = "".join(f"; {name} {digest}" for name, digest in where["data"].items())
-        machine = f"{where['machine']['cpu']}, {where['machine']['cores']} cores"
-        line = f"{where['date']}, commit {where['commit']}; {machine}; {versions}{data}"
-        places[line] = places.get(line, 0) + 1
-    return [f"- {count} row{'s' if count > 1 else ''}: {line}." for line, count in places.items()]
+class Footnotes:
+    """One number for every distinct machine and set of versions."""
+
+    def __init__(self):
+        self._numbers: dict[str, int] = {}
+        self._rows: dict[str, int] = {}
+
+    def number_of(self, where: dict[str, Any]) -> int:
+        """The footnote of a row, counted once more."""
+        machine, versions = where["machine"], where["versions"]
+        text = f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}; "
+        text += ", ".join(f"{name} {version}" for name, version in versions.items())
+        self._rows[text] = self._rows.get(text, 0) + 1
+        return self._numbers.setdefault(text, len(self._numbers) + 1)
+
+    def lines(self) -> list[str]:
+        """All of them, as Markdown."""
+        return [
+            f"- [{number}] {self._rows[text]} row{'s' if self._rows[text] > 1 else ''}: {text}."
+            for text, number in self._numbers.items()
+        ]
 
 
 def page() -> str:
     """The whole page."""
-    parts = [HEAD]
+    parts, footnotes = [HEAD], Footnotes()
     for path in sorted(RESULTS.glob("*.json")):
         group = json.loads(path.read_text(encoding="utf-8"))
-        parts += [f"## {group['title']}\n", *table(group["rows"]), "", *provenance(group["rows"]), ""]
-    return "\n".join(parts)
+        rows = [row | {"footnote": footnotes.number_of(row["where"])} for row in group["rows"]]
+        parts.append(f"## {group['title']}\n")
+        if path.stem == gail_paper_page.NAME:
+            rows = gail_paper_page.ordered(rows)
+            parts += gail_paper_page.lead(rows)
+        parts += [*table(rows), ""]
+    return "\n".join([*parts, "## Machines and versions\n", *footnotes.lines(), ""])
 
 
 def main() -> None:
-    """Write the page."""
+    """Write the page, and the picture that is made of results."""
     path = REPOSITORY / "docs" / "benchmarks.md"
     path.parent.mkdir(exist_ok=True)
     path.write_text(page(), encoding="utf-8")
+    gail_paper_page.draw(REPOSITORY / "docs" / "images" / "gail_paper.png")
     print(f"Wrote {path.relative_to(REPOSITORY)}.")
 
 

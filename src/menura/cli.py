@@ -15,6 +15,7 @@ COMMANDS = {
     "demos": "show, validate, convert, generate or split demonstrations",
     "audit": "what an environment gives to a reward that knows nothing of the expert",
     "irl": "tabular inverse reinforcement learning, and the use of a fitted model",
+    "compare": "compare runs over their seeds: interquartile means, intervals, probability of improvement",
     "report": "write a page of curves, tables and videos from runs",
     "video": "film a trained policy",
     "list": "list algorithms, environments, presets, regularizers or runs",
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as stop:
         print(str(stop) or "Interrupted.", file=sys.stderr)
         sys.exit(1)
-    except FloatingPointError as error:
+    except (FloatingPointError, ChildProcessError) as error:
         print(f"menura: {error}", file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 if TYPE_CHECKING:
     Hyper: TypeAlias = float | Array
@@ -57,6 +57,16 @@ class ExpertData(eqx.Module):
     """Never trained on; may have no rows."""
     ending_rate: Float[AnyArray, ""] | float = 0.0
     """Terminations for each step of the expert's episodes, whether those steps are among the rows or not."""
+    num_train: Int[AnyArray, ""] | None = None
+    """Rows of ``train`` that count, from the first on; what follows only fills it up to the shape that other seeds'
+    data have. ``None`` for all."""
+    num_heldout: Int[AnyArray, ""] | None = None
+    """The same of ``heldout``."""
+
+    @property
+    def train_size(self) -> Any:
+        """How many rows of ``train`` count."""
+        return self.train.obs.shape[0] if self.num_train is None else self.num_train
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,15 @@ class MLP(eqx.Module):
         return self.weights[-1] @ x + self.biases[-1]
 
 
+def mean_of_rows(values: Float[Array, "batch *rest"], num_rows: Int[Array, ""] | None = None) -> Float[Array, "*rest"]:
+    """The mean over the first axis, or over the first ``num_rows`` of it."""
+    if num_rows is None:
+        return jnp.mean(values, axis=0)
+    counts = jnp.arange(values.shape[0]) < num_rows
+    counts = counts.reshape((-1,) + (1,) * (values.ndim - 1))
+    return jnp.sum(jnp.where(counts, values, 0.0), axis=0) / num_rows
+
+
 class RunningNorm(eqx.Module):
     """Mean and variance of everything seen, merged batch by batch (Chan, Golub & LeVeque 1979)."""
 
@@ -65,10 +74,11 @@ class RunningNorm(eqx.Module):
         self.mean = jnp.zeros(size)
         self.var = jnp.ones(size)
 
-    def add(self, batch: Float[Array, "batch size"]) -> "RunningNorm":
-        """The statistics with a batch more."""
-        added = batch.shape[0]
-        mean, var = jnp.mean(batch, axis=0), jnp.var(batch, axis=0)
+    def add(self, batch: Float[Array, "batch size"], num_rows: Int[Array, ""] | None = None) -> "RunningNorm":
+        """The statistics with a batch more, or with its first ``num_rows`` rows."""
+        added = batch.shape[0] if num_rows is None else num_rows
+        mean = mean_of_rows(batch, num_rows)
+        var = jnp.var(batch, axis=0) if num_rows is None else mean_of_rows(jnp.square(batch - mean[None]), num_rows)
         total = self.count + added
         delta = mean - self.mean
         new_mean = self.mean + delta * added / total

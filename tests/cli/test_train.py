@@ -86,6 +86,22 @@ def test_dagger_asks_an_object_and_its_answers_can_be_cloned(capsys, monkeypatch
     assert (code, "only bc can" in err) == (2, True)
 
 
+def test_seeds_are_trained_and_compared_in_one_command(capsys, tmp_path):
+    code, out, err = run(
+        capsys, "train", "ppo", "CartPole-v1", "--seeds", "0..1", "--total-steps", "512", "--num-envs", "4",
+        "--num-steps", "32", "--eval-episodes", "2", "--out", tmp_path,
+    )  # fmt: skip
+    folders = [Path(line) for line in out.strip().splitlines()[-2:]]
+    assert (code, [folder.name[-3:] for folder in folders]) == (0, ["-s0", "-s1"])
+    assert "seed 1" in err
+    assert "Interquartile means" in out
+    code, out, _ = run(capsys, "compare", tmp_path, "--json")
+    (experiment,) = json.loads(out)["experiments"]
+    results = [json.loads((folder / "result.json").read_text())["mean_return"] for folder in folders]
+    assert (code, experiment["seeds"], experiment["returns"]) == (0, [0, 1], results)
+    assert experiment["return"]["value"] == pytest.approx(sum(results) / 2)
+
+
 def test_print_config_shows_what_would_run_and_runs_nothing(capsys, demos, tmp_path):
     code, out, _ = run(
         capsys, "train", "gail", "CartPole-v1", "--demos", demos, "--forward", "ppo", "--forward.gamma", "0.9",
@@ -147,6 +163,19 @@ WRONG = {
         ["train", "dagger", "CartPole-v1", "--expert", "math:pi", "--max-labels", "3"],
         "leave it out",
     ),
+    "a seed and seeds": (["train", "ppo", "CartPole-v1", "--seed", "1", "--seeds", "0..2"], "not both"),
+    "seeds that are none": (["train", "ppo", "CartPole-v1", "--seeds", "2..0"], "must count upwards"),
+    "one configuration of several seeds": (
+        ["train", "ppo", "CartPole-v1", "--seeds", "0..2", "--print-config"],
+        "--print-config shows one run",
+    ),
+    "jobs of one seed": (["train", "ppo", "CartPole-v1", "--jobs", "2"], "name them with --seeds"),
+    "jobs where one program trains all": (
+        ["train", "ppo", "CartPole-v1", "--seeds", "0..1", "--jobs", "2"],
+        "leave out --jobs",
+    ),
+    "nothing to compare": (["compare"], "Name at least one run"),
+    "a comparison that is no picture": (["compare", "x", "-o", "x.html"], "must end in .png"),
     "an unknown setting": (["train", "ppo", "CartPole-v1", "--env-kwargs", "weather=1"], "weather"),
 }
 

@@ -55,13 +55,21 @@ class ProgressBar(Watcher):
         self._last |= {name: value for name, value in metrics.items() if value == value}
         self._bar.update(self._task, completed=min(progress.env_steps, self._total), shown=self._shown(progress))
 
-    def on_evaluation(self, progress: Standing, evaluation: Evaluation) -> None:
-        """A line that stays."""
-        line = f"{self._title} · {progress.env_steps:,} steps · evaluation {evaluation}"
+    def on_evaluation(self, progress: Standing, evaluation: Evaluation, of: str = "") -> None:
+        """A line that stays; ``of`` says of which of several runs."""
+        title = f"{self._title}, {of}" if of else self._title
+        line = f"{title} · {progress.env_steps:,} steps · evaluation {evaluation}"
         if self._live:
             self._bar.console.print(line, highlight=False)
         else:
             print(f"{line} · {self._shown(progress)}", file=sys.stderr, flush=True)
+
+    def say(self, line: str) -> None:
+        """A line that stays, from elsewhere."""
+        if self._live:
+            self._bar.console.print(line, highlight=False, markup=False)
+        else:
+            print(line, file=sys.stderr, flush=True)
 
     def _shown(self, progress: Standing) -> str:
         parts = [f"{label} {self._last[name]:.4g}" for name, label in SHOWN.items() if name in self._last]

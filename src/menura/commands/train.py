@@ -12,6 +12,7 @@ import tyro
 
 from menura.commands.arguments import parse, print_json
 from menura.commands.progress import ProgressBar
+from menura.commands.seeds import check_seeds, train_seeds
 from menura.core import AbstractImitationLearner, RequestError, Spec
 from menura.demonstrations.readers import load
 from menura.environments.registry import make, native_ids
@@ -23,6 +24,7 @@ from menura.run.folder import LOGGERS
 from menura.run.launch import Request, launch, prepare, resume, spec_of_demos
 from menura.run.presets import Preset, find_preset, forward_of, learner_of, named_preset, warm_fields
 from menura.run.registry import ALGORITHMS, HOLDS, REGULARIZERS, named, replaced
+from menura.run.sweep import seeds_of
 
 USAGE = f"""usage: menura train ALGORITHM [ENV | DATASET] [options]
        menura train --resume RUN
@@ -37,6 +39,7 @@ options that decide what the others are:
   --warm-start RUN        begin with the policy of an earlier run, and with settings that keep it
   --backend NAME          auto, jax, envpool or gymnasium: what simulates
   --env-kwargs K=V ...    settings of the environment
+  --seeds A..B            several seeds, each a run of its own; also A,B,C
   --total-labels N        how often dagger asks its expert; once a step, so that it is another name of --total-steps
 
 `menura train ALGORITHM ENV --help` lists the rest, with the defaults that the preset gives."""
@@ -62,6 +65,8 @@ class TrainOptions:
     """A control: put the demonstrations' actions in random order."""
     seed: int = 0
     """Decides everything random in the run."""
+    jobs: int | None = None
+    """With --seeds on a simulator: how many are trained at once; half as many as there are cores if not given."""
     eval_every: int | None = None
     """Environment steps between evaluations, each of which is a checkpoint; 0 for the end only. If not given, a
     tenth of total_steps, and a fifth where a simulator acts, which begins anew at each."""
@@ -101,9 +106,16 @@ def main(arguments: Sequence[str]) -> None:
     if run is not None:
         finish(_resumed(Path(run), rest))
         return
-    choices, rest = _choose(arguments)
+    seeds, rest = take_option(arguments, "--seeds")
+    choices, rest = _choose(rest)
     options, learner = _parse(choices, rest)
     request = _request(choices, options, learner)
+    if seeds is not None:
+        check_seeds(options, arguments)
+        train_seeds(request, seeds_of(seeds), out=options.out, loggers=_loggers(options.logger), jobs=options.jobs)
+        return
+    if options.jobs is not None:
+        raise RequestError("--jobs is how many of several seeds are trained at once: name them with --seeds.")
     if options.print_config:
         print_json(prepare(request).config)
         return

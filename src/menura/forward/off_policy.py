@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from menura.core import AbstractForwardLearner, Hyper, Metrics, Transition
 from menura.replay import Replay
@@ -33,12 +33,13 @@ class AbstractReplayLearner(AbstractForwardLearner):
         *,
         key: PRNGKeyArray,
         demos: Transition | None = None,
+        num_rows: Int[Array, ""] | None = None,
         target_range: tuple[Hyper, Hyper] | None = None,
     ) -> tuple[Any, Metrics]:
         """Gradient steps on the replay, with ``reward_of`` applied to every transition when it is drawn.
 
-        With flat ``demos``, half of each batch is drawn from them; with a ``target_range``, what values are drawn to is
-        clipped to it. Pure.
+        With flat ``demos``, half of each batch is drawn from the first ``num_rows`` of them, or all; with a
+        ``target_range``, what values are drawn to is clipped to it. Pure.
         """
 
     @abc.abstractmethod

@@ -289,13 +289,14 @@ class SAC(AbstractReplayLearner):
         *,
         key: PRNGKeyArray,
         demos: Transition | None = None,
+        num_rows: Int[Array, ""] | None = None,
         target_range: tuple[Hyper, Hyper] | None = None,
     ) -> tuple[SACState, Metrics]:
         """``num_updates`` gradient steps on what is in the replay, none before ``learning_starts``.
 
         ``reward_of`` is applied to every transition when it is drawn, so that a reward that changes is never stale.
-        With flat ``demos``, half of each batch is drawn from them, and stands first. Targets are clipped to
-        ``target_range`` where there is one.
+        With flat ``demos``, half of each batch is drawn from the first ``num_rows`` of them, or all, and stands first.
+        Targets are clipped to ``target_range`` where there is one.
         """
         replay = state.replay
         moves = state.num_seen >= self.learning_starts + self.critic_steps
@@ -306,7 +307,7 @@ class SAC(AbstractReplayLearner):
             demos_key, replay_key = jax.random.split(sample_key)
             num_demos = self.batch_size // 2
             halves = (
-                sample_rows(demos, demos_key, num_demos, demos.reward.shape[0]),
+                sample_rows(demos, demos_key, num_demos, demos.reward.shape[0] if num_rows is None else num_rows),
                 replay.sample(replay_key, self.batch_size - num_demos),
             )
             return jax.tree.map(lambda *parts: jnp.concatenate(parts), *halves)

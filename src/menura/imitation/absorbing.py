@@ -9,9 +9,10 @@ there, so that its score is that of a table with one entry: the best there is fo
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from menura.core import Hyper
+from menura.networks import mean_of_rows
 from menura.regularizers import AbstractRegularizer, Wasserstein
 from menura.regularizers.divergences import AbstractBoundedDivergence
 from menura.replay import Replay
@@ -52,11 +53,11 @@ def score_absorbed(
 
 
 def mean_with_absorbed(
-    features: Float[Array, "batch features"], ending_rate: Float[Array, ""]
+    features: Float[Array, "batch features"], ending_rate: Float[Array, ""], num_rows: Int[Array, ""] | None = None
 ) -> Float[Array, " features"]:
     """The mean over steps to which every ending adds one in s_a."""
     share = absorbed_share(ending_rate)
-    return (1 - share) * jnp.mean(features, axis=0) + share * absorbed_features(features.shape[1])
+    return (1 - share) * mean_of_rows(features, num_rows) + share * absorbed_features(features.shape[1])
 
 
 def worth_of_ending(reward: Float[Array, ""], *, gamma: Hyper) -> Float[Array, ""]:

@@ -34,7 +34,7 @@ from menura.imitation.bc import distance_to_demos
 from menura.imitation.holder import AbstractHolder
 from menura.imitation.linear import LinearScore, seen
 from menura.imitation.score import RewardForm, ScoreNetwork, reward_of_score, slope_of
-from menura.networks import MLP, Activation
+from menura.networks import MLP, Activation, mean_of_rows
 from menura.regularizers import AbstractFeatureMatching, AbstractRegularizer, JensenShannon
 
 OF_THE_NETWORK = (
@@ -192,7 +192,7 @@ class GAIL(AbstractHolder):
                 state.forward, batch, reward, key=forward_key, penalty=penalty
             )
         if demos.heldout.obs.shape[0] > 0:
-            metrics["score/heldout"] = jnp.mean(jax.vmap(score)(*self._seen(demos.heldout)))
+            metrics["score/heldout"] = mean_of_rows(jax.vmap(score)(*self._seen(demos.heldout)), demos.num_heldout)
         metrics |= {"reward/mean": jnp.mean(reward), "reward/std": jnp.std(reward)}
         return GAILState(forward, score, opt_state, state.num_updates), metrics | forward_metrics | cloning_metrics
 
@@ -204,7 +204,7 @@ class GAIL(AbstractHolder):
             return None, state, {}
         weight = self.bc_coef * jnp.clip(1 - state.num_updates / self.bc_updates, 0.0, 1.0)
         # A number of its own, so that the other draws are those of a run without cloning.
-        index = jax.random.randint(jax.random.fold_in(key, 1), (self.score_batch_size,), 0, demos.train.obs.shape[0])
+        index = jax.random.randint(jax.random.fold_in(key, 1), (self.score_batch_size,), 0, demos.train_size)
         rows = jax.tree.map(lambda x: x[index], demos.train)
         reference: Any = self.policy(state)
         metrics = {
@@ -262,8 +262,7 @@ class GAIL(AbstractHolder):
                 rows, rate = replay.sample(key, LINEAR_ROWS), ending_rate_of(replay)
                 score, metrics = state.score.fitted_to_replay(self.regularizer, rows, demos, rate)
             return score, state.opt_state, metrics
-        expert = demos.train
-        score = state.score.standardized_by(*self._seen(expert))
+        score = state.score.standardized_by(*self._seen(demos.train), demos.num_train)
         # Departs from Ho & Ermon 2016: several minibatch steps of Adam at 1e-3 instead of one at 1e-2 on everything,
         # and a penalty on the slope instead of a bonus on the discriminator's entropy, because rollouts here are a
         # tenth of theirs and 200 expert steps are soon known by heart: without the penalty the score grows until
@@ -272,8 +271,8 @@ class GAIL(AbstractHolder):
         if replay is not None:
             draw_key, key = jax.random.split(key)
             rows = replay.sample(draw_key, self.num_score_steps * self.score_batch_size)
-        of_learner, of_expert = (jax.vmap(score.features)(*self._seen(x)) for x in (rows, expert))
-        return self._fit_features(score, state.opt_state, of_learner, of_expert, key)
+        of_learner, of_expert = (jax.vmap(score.features)(*self._seen(x)) for x in (rows, demos.train))
+        return self._fit_features(score, state.opt_state, of_learner, of_expert, demos.train_size, key)
 
     def score_loss(
         self,
@@ -308,12 +307,13 @@ class GAIL(AbstractHolder):
         opt_state: optax.OptState,
         learner_features: Float[Array, "learner features"],
         expert_features: Float[Array, "expert features"],
+        num_expert: int | Int[Array, ""],
         key: PRNGKeyArray,
     ) -> tuple[ScoreNetwork, optax.OptState, Metrics]:
         def one_step(carry, draw):
             network, opt_state = carry
             expert_at, learner_at, mix = draw
-            of_expert = expert_features[(expert_at * len(expert_features)).astype(jnp.int32)]
+            of_expert = expert_features[(expert_at * num_expert).astype(jnp.int32)]
             of_learner = learner_features[(learner_at * len(learner_features)).astype(jnp.int32)]
 
             def loss(network):

@@ -23,7 +23,7 @@ from menura.core import (
 from menura.forward.trpo import TRPO
 from menura.imitation.holder import AbstractHolder
 from menura.imitation.score import RewardForm, ScoreNetwork, reward_of_score, slope_of
-from menura.networks import MLP, Activation, DiagonalGaussian, RunningNorm
+from menura.networks import MLP, Activation, DiagonalGaussian, RunningNorm, mean_of_rows
 from menura.regularizers import JensenShannon
 
 
@@ -225,10 +225,10 @@ class AIRL(AbstractHolder):
     ) -> tuple[AIRLState, Metrics]:
         """Steps of reward and potential on rollout and demonstrations, then the forward learner's on the new score."""
         score_key, forward_key = jax.random.split(key)
-        state, metrics = self._improve_score(state, batch, demos.train, score_key)
+        state, metrics = self._improve_score(state, batch, demos, score_key)
         reward = self.reward(state, batch)
         if demos.heldout.obs.shape[0] > 0:
-            metrics["score/heldout"] = jnp.mean(self.logit(state, demos.heldout))
+            metrics["score/heldout"] = mean_of_rows(self.logit(state, demos.heldout), demos.num_heldout)
         forward, forward_metrics = self.forward.update(state.forward, batch, reward, key=forward_key)
         metrics |= {"reward/mean": jnp.mean(reward), "reward/std": jnp.std(reward)}
         return AIRLState(forward, state.score, state.opt_state), metrics | forward_metrics
@@ -261,23 +261,25 @@ class AIRL(AbstractHolder):
         }
 
     def _improve_score(
-        self, state: AIRLState, batch: Transition, expert: Transition, key: PRNGKeyArray
+        self, state: AIRLState, batch: Transition, demos: ExpertData, key: PRNGKeyArray
     ) -> tuple[AIRLState, Metrics]:
-        norm = RunningNorm(expert.obs.shape[-1]).add(expert.obs)
+        expert = demos.train
+        norm = RunningNorm(expert.obs.shape[-1]).add(expert.obs, demos.num_train)
         score = eqx.tree_at(lambda s: s.reward.norm, state.score, norm)
         state = AIRLState(state.forward, score, state.opt_state)
         sides = [
             (jax.vmap(score.features)(steps), steps.terminated, self.log_prob(state, steps))
             for steps in (expert, flatten_time(batch))
         ]
+        sizes = [demos.train_size, batch.reward.size]
         optimizer = self.optimizer(self.learning_rate)
 
         def one_step(carry, draw):
             networks, opt_state = carry
             *at, mix = draw
             of_expert, of_learner = (
-                jax.tree.map(lambda x, where=where: x[(where * len(x)).astype(jnp.int32)], side)
-                for side, where in zip(sides, at, strict=True)
+                jax.tree.map(lambda x, where=where, size=size: x[(where * size).astype(jnp.int32)], side)
+                for side, where, size in zip(sides, at, sizes, strict=True)
             )
 
             def loss(networks):

@@ -12,12 +12,17 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from menura.core import AbstractImitationLearner, ExpertData, Hyper, Metrics, Spec, Transition
 from menura.forward.on_policy import log_probs_of, trainable
-from menura.networks import Activation, GaussianPolicy, Policy, RunningNorm, make_policy
+from menura.networks import Activation, GaussianPolicy, Policy, RunningNorm, make_policy, mean_of_rows
 
 
-def negative_log_likelihood(policy: Policy, demos: Transition) -> Float[Array, ""]:
-    """−mean log π(expert action | obs), in nats: what cloning minimises (Ho & Ermon 2016, section 6)."""
-    return -jnp.mean(log_probs_of(policy, demos.obs, demos.action))
+def negative_log_likelihood(
+    policy: Policy, demos: Transition, num_rows: Int[Array, ""] | None = None
+) -> Float[Array, ""]:
+    """−mean log π(expert action | obs), in nats: what cloning minimises (Ho & Ermon 2016, section 6).
+
+    With ``num_rows`` over so many rows, from the first on.
+    """
+    return -mean_of_rows(log_probs_of(policy, demos.obs, demos.action), num_rows)
 
 
 def distance_to_demos(policy: Policy, reference: Policy, demos: Transition) -> Float[Array, ""]:
@@ -108,11 +113,12 @@ class BC(AbstractImitationLearner):
     ) -> tuple[BCState, Metrics]:
         """``num_batches`` gradient steps on the demonstrations; ``batch`` is not looked at."""
         expert = demos.train
-        norm = RunningNorm(expert.obs.shape[-1]).add(expert.obs)
+        norm = RunningNorm(expert.obs.shape[-1]).add(expert.obs, demos.num_train)
         policy = eqx.tree_at(lambda p: p.norm, state.policy, norm)
-        policy, opt_state, loss = self.fit(policy, state.opt_state, expert, expert.obs.shape[0], key=key)
+        policy, opt_state, loss = self.fit(policy, state.opt_state, expert, demos.train_size, key=key)
         has_heldout = demos.heldout.obs.shape[0] > 0
-        heldout_loss = negative_log_likelihood(policy, demos.heldout if has_heldout else expert)
+        rows, num_rows = (demos.heldout, demos.num_heldout) if has_heldout else (expert, demos.num_train)
+        heldout_loss = negative_log_likelihood(policy, rows, num_rows)
         # Departs from Ho & Ermon 2016: training goes on for ``patience`` updates after the held-out loss rises, and
         # the best policy is kept, because that loss is noisy where a few hundred steps are held out.
         # Without held-out demonstrations the newest policy is the best, and nothing stops early.

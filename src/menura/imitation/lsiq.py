@@ -95,7 +95,11 @@ class LSIQ(AbstractHolder):
             is_expert = step.reward > 0
             return step.reward + jnp.where(step.terminated & ~is_expert, gamma * absorbed, 0.0)
 
-        state, metrics = self.forward.learn(state, reward_of, key=key, demos=expert, target_range=(lowest, highest))
+        state, metrics = self.forward.learn(
+            state, reward_of, key=key, demos=expert, num_rows=demos.num_train, target_range=(lowest, highest)
+        )
         if demos.heldout.obs.shape[0] > 0:
-            metrics["loss/heldout"] = negative_log_likelihood(self.forward.final_policy(state), demos.heldout)
+            metrics["loss/heldout"] = negative_log_likelihood(
+                self.forward.final_policy(state), demos.heldout, demos.num_heldout
+            )
         return state, metrics | {"value/absorbing": absorbed}

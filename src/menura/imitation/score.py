@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from menura.core import BoxActions, DiscreteActions, Spec
 from menura.networks import MLP, Activation, RunningNorm
@@ -64,12 +64,14 @@ class ScoreNetwork(eqx.Module):
             spec.obs_size + self.num_actions, 1, hidden_sizes, activation=activation, out_scale=0.1, key=key
         )
 
-    def standardized_by(self, obs: Float[Array, "batch obs"], second: Array) -> "ScoreNetwork":
+    def standardized_by(
+        self, obs: Float[Array, "batch obs"], second: Array, num_rows: Int[Array, ""] | None = None
+    ) -> "ScoreNetwork":
         """The score with the statistics of the expert's steps, as :func:`menura.imitation.linear.seen` gives them."""
-        score = eqx.tree_at(lambda s: s.norm, self, RunningNorm(obs.shape[-1]).add(obs))
+        score = eqx.tree_at(lambda s: s.norm, self, RunningNorm(obs.shape[-1]).add(obs, num_rows))
         if self.change_norm is None:
             return score
-        return eqx.tree_at(lambda s: s.change_norm, score, RunningNorm(obs.shape[-1]).add(second - obs))
+        return eqx.tree_at(lambda s: s.change_norm, score, RunningNorm(obs.shape[-1]).add(second - obs, num_rows))
 
     def features(self, obs: Float[Array, " obs"], second: Array) -> Float[Array, " features"]:
         """What the network sees of one step: an observation, and its action or its successor."""

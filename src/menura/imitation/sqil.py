@@ -47,7 +47,9 @@ class SQIL(AbstractHolder):
         def reward_of(step):
             return with_worth_of_ending(step.reward, step.terminated, worth)
 
-        state, metrics = self.forward.learn(state, reward_of, key=key, demos=expert)
+        state, metrics = self.forward.learn(state, reward_of, key=key, demos=expert, num_rows=demos.num_train)
         if demos.heldout.obs.shape[0] > 0:
-            metrics["loss/heldout"] = negative_log_likelihood(self.forward.final_policy(state), demos.heldout)
+            metrics["loss/heldout"] = negative_log_likelihood(
+                self.forward.final_policy(state), demos.heldout, demos.num_heldout
+            )
         return state, metrics | {"reward/absorbing": absorbed}

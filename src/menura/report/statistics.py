@@ -54,6 +54,41 @@ def stratified_bootstrap(
     return float(low), float(high)
 
 
+def probability_of_improvement(
+    x: Sequence[np.ndarray | Sequence[float]], y: Sequence[np.ndarray | Sequence[float]]
+) -> float:
+    """Mean over tasks of P(X > Y) + ½ P(X = Y), over all pairs of a run of X and one of Y (Agarwal et al. 2021).
+
+    One element a task, in the same order, each with the runs of that task.
+    """
+    return float(np.mean([_share_won(np.asarray(a), np.asarray(b)) for a, b in zip(x, y, strict=True)]))
+
+
+def improvement_interval(
+    x: Sequence[np.ndarray | Sequence[float]],
+    y: Sequence[np.ndarray | Sequence[float]],
+    *,
+    level: float = 0.95,
+    num_resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """The stratified bootstrap interval of :func:`probability_of_improvement`: both sides are resampled, by task."""
+    rng = np.random.default_rng(seed)
+    values = np.zeros(num_resamples)
+    for a, b in zip(x, y, strict=True):
+        a, b = (np.asarray(side, np.float64).reshape(-1) for side in (a, b))
+        won = np.where(a[:, None] > b, 1.0, np.where(a[:, None] == b, 0.5, 0.0))
+        # How often each run is drawn: the mean over pairs is then a product with these counts.
+        of_a, of_b = (rng.multinomial(len(side), np.full(len(side), 1 / len(side)), num_resamples) for side in (a, b))
+        values += np.einsum("ri,ij,rj->r", of_a, won, of_b) / won.size / len(x)
+    low, high = np.quantile(values, [0.5 - level / 2, 0.5 + level / 2])
+    return float(low), float(high)
+
+
+def _share_won(x: np.ndarray, y: np.ndarray) -> float:
+    return float(np.mean(x[:, None] > y) + 0.5 * np.mean(x[:, None] == y))
+
+
 def on_common_steps(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     """Several curves ``(steps, values)`` at the same steps: ``(steps, values[curve, step])``.
 

@@ -5,7 +5,7 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,12 +44,15 @@ from menura.run.experts import Expert, KeepsLabels, load_expert
 from menura.run.folder import RunFolder, load_checkpoint
 from menura.run.registry import algorithm_name, from_json, to_json
 from menura.run.train import (
+    Asked,
     Checkpoint,
+    Made,
     Watcher,
+    alone,
     resolve_max_labels,
     resolve_reward_form,
     sees_actions,
-    train,
+    training,
     warm_policy,
 )
 
@@ -220,9 +223,15 @@ def launch(
     """Train as requested and return the run's folder, ``out/<env>/<algorithm>/<time>-s<seed>``."""
     started = time.perf_counter()
     prepared = prepare(request)
-    config = prepared.config
+    run = begin(prepared, out)
+    return alone(training_in(RunFolder(run, loggers=loggers), prepared, None, watchers, started))
+
+
+def begin(prepared: Prepared, out: Path) -> Path:
+    """A new run's folder, with everything that ``--resume`` needs to train it."""
+    request = prepared.request
     run = new_folder(out, request)
-    write_json(run / "config.json", config)
+    write_json(run / "config.json", prepared.config)
     write_bytes(run / "command.txt", (shlex.join(sys.argv) + "\n").encode())
     meta = provenance(None if request.demos is None else locate(request.demos))
     if prepared.warm_policy is not None:
@@ -232,7 +241,7 @@ def launch(
     if prepared.expert is not None:
         meta["expert_sha256"] = prepared.expert.sha256
     write_json(run / "meta.json", meta)
-    return _train_in(RunFolder(run, loggers=loggers), prepared, None, watchers, started)
+    return run
 
 
 def resume(run: Path, *, loggers: Sequence[str] = ("csv", "tensorboard"), watchers: Sequence[Watcher] = ()) -> Path:
@@ -252,16 +261,24 @@ def resume(run: Path, *, loggers: Sequence[str] = ("csv", "tensorboard"), watche
         raise RequestError(f"{request.expert} is not the expert that {run} was started with: put that one back.")
     checkpoint = load_checkpoint(run, prepared.env)
     resume_at = 0 if checkpoint is None else checkpoint.progress.env_steps
-    return _train_in(RunFolder(run, loggers=loggers, resume_at=resume_at), prepared, checkpoint, watchers, started)
+    folder = RunFolder(run, loggers=loggers, resume_at=resume_at)
+    return alone(training_in(folder, prepared, checkpoint, watchers, started))
 
 
-def _train_in(
+def training_in(
     folder: RunFolder,
     prepared: Prepared,
     checkpoint: Checkpoint | None,
     watchers: Sequence[Watcher],
     started: float,
-) -> Path:
+    *,
+    interrupted: list[bool] | None = None,
+    random_return: float | None = None,
+) -> Generator[Asked, Made, Path]:
+    """Train in a run folder to its ``result.json``, as a loop that asks for its iterations.
+
+    ``random_return`` is :func:`uniform_return` where it is known already.
+    """
     request, run = prepared.request, folder.path
     evaluates = request.env is not None and request.eval_every > 0
     eval_env = make_env(request, min(request.eval_episodes, FINAL_EPISODES)) if evaluates else None
@@ -271,8 +288,10 @@ def _train_in(
     background = ThreadPoolExecutor(1)
     try:
         # What is compared with at the end is played while the first update compiles, which takes one core.
-        random_return = None if request.env is None else background.submit(uniform_return, request)
-        finished = train(
+        played = None
+        if request.env is not None and random_return is None:
+            played = background.submit(uniform_return, request)
+        finished = yield from training(
             request.learner,
             prepared.env,
             prepared.demos,
@@ -286,10 +305,12 @@ def _train_in(
             resume=checkpoint,
             warm_start=prepared.warm_policy,
             expert=None if expert is None else expert.actor,
+            interrupted=interrupted,
         )
         if finished.stopped_early:
             raise KeyboardInterrupt(f"Interrupted; `menura train --resume {run}` goes on with it.")
-        result = {} if random_return is None else evaluate_run(run, random_return=random_return.result())
+        random_return = random_return if played is None else played.result()
+        result = {} if request.env is None else evaluate_run(run, random_return=random_return)
     finally:
         background.shutdown()
         folder.close()

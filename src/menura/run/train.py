@@ -9,10 +9,10 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +40,8 @@ from menura.imitation.airl import AIRL
 from menura.imitation.bc import BC
 from menura.imitation.dagger import DAgger
 from menura.regularizers import JensenShannon
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,53 @@ class Checkpoint:
     progress: Progress
 
 
+@dataclass(frozen=True)
+class Problem:
+    """What all iterations of a run share."""
+
+    learner: AbstractLearner
+    env: Envs | None
+    """``None`` where the learner does not act."""
+    expert: Any
+    """What is learned from beside the environment: :class:`ExpertData`, or ``None``."""
+    ask: Callable[..., Any] | None = None
+    """How rollouts are made where an expert is asked."""
+
+    @property
+    def is_pure(self) -> bool:
+        """Whether an iteration is one jitted call: no simulator and no expert on the host has a part in it."""
+        return self.ask is None and (self.env is None or isinstance(self.env, NativeEnvs))
+
+    @property
+    def compiler_options(self) -> Any:
+        """For the program of an iteration: that of networks alone gains nothing from more optimisation."""
+        return QUICK_COMPILATION if self.env is None else None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An iteration that a loop of training wants made."""
+
+    problem: Problem
+    state: Any
+    carry: Any
+    key: Any
+    truncate: bool
+    """Whether host simulators begin afresh after it."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What an iteration gave."""
+
+    state: Any
+    carry: Any
+    outcome: Any
+    """Rewards, terminations and truncations ``[time, env]``; ``None`` where the learner does not act."""
+    metrics: dict[str, Any]
+    seconds: float
+
+
 class Watcher:
     """Told what happens in a run. This one keeps nothing; :mod:`menura.run.folder` writes it down."""
 
@@ -130,6 +179,59 @@ def train(
     At every checkpoint host environments are begun afresh from (seed, step), because a simulator
     cannot be put back to where it was; so a resumed run meets what an uninterrupted one met.
     """
+    loop = training(
+        learner,
+        env,
+        demos,
+        total_steps=total_steps,
+        seed=seed,
+        spec=spec,
+        eval_env=eval_env,
+        eval_every=eval_every,
+        eval_episodes=eval_episodes,
+        watchers=watchers,
+        resume=resume,
+        warm_start=warm_start,
+        expert=expert,
+    )
+    return alone(loop)
+
+
+def alone(loop: Generator[Asked, Made, Result]) -> Result:
+    """Make every iteration that one loop asks for, and return what it ends with."""
+    try:
+        asked = next(loop)
+        iterate = make_iterate(asked.problem)
+        while True:
+            started = time.perf_counter()
+            state, carry, outcome, metrics = iterate(asked.state, asked.carry, asked.key, asked.truncate)
+            metrics = jax.device_get(metrics)
+            asked = loop.send(Made(state, carry, outcome, metrics, time.perf_counter() - started))
+    except StopIteration as ended:
+        return ended.value
+
+
+def training(
+    learner: AbstractLearner,
+    env: Envs | None = None,
+    demos: Demonstrations | None = None,
+    *,
+    total_steps: int,
+    seed: int = 0,
+    spec: Spec | None = None,
+    eval_env: Envs | None = None,
+    eval_every: int = 0,
+    eval_episodes: int = 5,
+    watchers: Sequence["Watcher"] = (),
+    resume: Checkpoint | None = None,
+    warm_start: AbstractPolicy | None = None,
+    expert: AbstractPolicy | Any = None,
+    interrupted: list[bool] | None = None,
+) -> Generator[Asked, Made, Run]:
+    """:func:`train` as a loop that asks for each of its iterations, so that several can be made in one program.
+
+    ``interrupted`` is a list that is no longer empty once the run is to end; its own where none is given.
+    """
     acts = learner.num_steps > 0
     if acts and env is None:
         raise RequestError(f"{type(learner).__name__} learns by acting: give it an environment.")
@@ -152,25 +254,25 @@ def train(
         state, carry, progress = _copied(resume)
     if on_host:
         carry = _begin_afresh(env, seed, progress)
-    iterate = _make_iterate(learner, env if acts else None, data, ask)
+    problem = Problem(learner, env if acts else None, data, ask)
 
     evaluations: list[tuple[int, Evaluation]] = []
     first = True
-    with _interrupt_flag() as interrupted:
+    with interrupt_flag() if interrupted is None else nullcontext(interrupted) as interrupted:
         while progress.env_steps < total_steps and not _finished(learner, state) and not interrupted:
-            started = time.perf_counter()
             due = _checkpoint_follows(progress.env_steps, steps_per_update, total_steps, eval_every)
             key = jax.random.fold_in(root, progress.iteration + 1)
-            state, carry, outcome, metrics = iterate(state, carry, key, due)
-            metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
+            made = yield Asked(problem, state, carry, key, due)
+            state, carry = made.state, made.carry
+            metrics = {name: float(value) for name, value in made.metrics.items()}
             progress.iteration += 1
             progress.env_steps += steps_per_update
             _refuse_nonfinite(metrics, progress.env_steps)
             if acts:
-                metrics |= _episode_metrics(progress, *map(np.asarray, outcome))
+                metrics |= _episode_metrics(progress, *map(np.asarray, made.outcome))
             # The first iteration compiles, and is not counted.
             if not first:
-                progress.seconds += time.perf_counter() - started
+                progress.seconds += made.seconds
                 progress.timed_steps += steps_per_update
             first = False
             for watcher in watchers:
@@ -290,10 +392,8 @@ def _strongly_typed(state: Any) -> Any:
     return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), state)
 
 
-def _make_iterate(
-    learner: AbstractLearner, env: Envs | None, expert: ExpertData | None, ask: Callable[..., Any] | None
-) -> Callable[..., Any]:
-    """One iteration: (state, carry, key, truncate) -> (state, carry, (reward, terminated, truncated), metrics)."""
+def pure_update(learner: AbstractLearner) -> Callable[..., tuple[Any, Metrics]]:
+    """(state, rollout, expert, key) -> (state, metrics), for every kind of learner."""
 
     def update(state: Any, rollout: Transition | None, expert: ExpertData | None, key: Any) -> tuple[Any, Metrics]:
         if isinstance(learner, AbstractForwardLearner):
@@ -307,26 +407,39 @@ def _make_iterate(
             new, metrics = learner.update(state, rollout, expert, key=key)
         return _strongly_typed(new), metrics
 
-    if isinstance(env, NativeEnvs) and ask is None:
+    return update
 
-        @jax.jit
-        def iterate_native(state, carry, key, expert):
-            collect_key, update_key = jax.random.split(key)
-            policy = learner.policy(state)
-            carry, rollout = collect(env, carry, policy, key=collect_key, num_steps=learner.num_steps)
-            state, metrics = update(state, rollout, expert, update_key)
-            return state, carry, (rollout.reward, rollout.terminated, rollout.truncated), metrics
 
-        return lambda state, carry, key, truncate: iterate_native(state, carry, key, expert)
+def pure_iteration(learner: AbstractLearner, env: NativeEnvs | None) -> Callable[..., Any]:
+    """(state, carry, key, expert) -> (state, carry, (reward, terminated, truncated), metrics), where no host acts."""
+    update = pure_update(learner)
 
+    def iterate(state, carry, key, expert):
+        collect_key, update_key = jax.random.split(key)
+        if env is None:
+            state, metrics = update(state, None, expert, update_key)
+            return state, None, None, metrics
+        carry, rollout = collect(env, carry, learner.policy(state), key=collect_key, num_steps=learner.num_steps)
+        state, metrics = update(state, rollout, expert, update_key)
+        return state, carry, (rollout.reward, rollout.terminated, rollout.truncated), metrics
+
+    return iterate
+
+
+def make_iterate(problem: Problem) -> Callable[..., Any]:
+    """One iteration: (state, carry, key, truncate) -> (state, carry, (reward, terminated, truncated), metrics)."""
+    learner, env, expert, ask = problem.learner, problem.env, problem.expert, problem.ask
+    if problem.is_pure:
+        assert env is None or isinstance(env, NativeEnvs)
+        iterate = jax.jit(pure_iteration(learner, env), compiler_options=problem.compiler_options)
+        return lambda state, carry, key, truncate: iterate(state, carry, key, expert)
+    update = pure_update(learner)
     jitted_update = jax.jit(update, compiler_options=QUICK_COMPILATION)
     policy_of = jax.jit(learner.policy)
 
     def iterate_host(state, carry, key, truncate):
         collect_key, update_key = jax.random.split(key)
-        if env is None:
-            state, metrics = jitted_update(state, None, expert, update_key)
-            return state, None, None, metrics
+        assert env is not None
         if ask is not None and isinstance(learner, DAgger):
             share = float(learner.expert_share(state))
             carry, rollout = ask(carry, policy_of(state), share=share, key=collect_key, num_steps=learner.num_steps)
@@ -387,7 +500,7 @@ def _refuse_nonfinite(metrics: dict[str, float], env_steps: int) -> None:
 
 
 @contextmanager
-def _interrupt_flag() -> Iterator[list[bool]]:
+def interrupt_flag() -> Iterator[list[bool]]:
     """A list that stops being empty at the first Ctrl-C; the second one raises as usual."""
     flag: list[bool] = []
     if threading.current_thread() is not threading.main_thread():
