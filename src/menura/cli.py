@@ -15,6 +15,7 @@ COMMANDS = {
     "demos": "show, validate, convert, generate or split demonstrations",
     "audit": "what an environment gives to a reward that knows nothing of the expert",
     "irl": "tabular inverse reinforcement learning, and the use of a fitted model",
+    "reward": "draw the rewards that runs learned, and compare them",
     "report": "write a page of curves, tables and videos from runs",
     "video": "film a trained policy",
     "list": "list algorithms, environments, presets, regularizers or runs",

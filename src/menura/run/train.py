@@ -39,6 +39,7 @@ from menura.imitation.adversarial import GAIL
 from menura.imitation.airl import AIRL
 from menura.imitation.bc import BC
 from menura.imitation.dagger import DAgger
+from menura.imitation.reward import LearnedReward, update_on
 from menura.regularizers import JensenShannon
 
 
@@ -118,6 +119,7 @@ def train(
     resume: Checkpoint | None = None,
     warm_start: AbstractPolicy | None = None,
     expert: AbstractPolicy | Any = None,
+    reward: LearnedReward | None = None,
 ) -> Run:
     """Train a learner until ``total_steps`` environment steps (expert steps, where no environment is used).
 
@@ -125,7 +127,8 @@ def train(
     ``predict``. Learners that act need ``env``, the others at least a ``spec``. An
     evaluation with the mean action, and a checkpoint, follow every ``eval_every`` steps where there is an
     ``eval_env``, and the end. Ctrl-C ends the run after the iteration it falls into. ``warm_start`` is a policy to
-    begin with, such as ``run.policy`` of a cloning before.
+    begin with, such as ``run.policy`` of a cloning before. A forward learner is paid by ``reward``, of
+    ``menura.load_reward``, instead of the environment; returns stay the environment's own.
 
     At every checkpoint host environments are begun afresh from (seed, step), because a simulator
     cannot be put back to where it was; so a resumed run meets what an uninterrupted one met.
@@ -152,7 +155,9 @@ def train(
         state, carry, progress = _copied(resume)
     if on_host:
         carry = _begin_afresh(env, seed, progress)
-    iterate = _make_iterate(learner, env if acts else None, data, ask)
+    if reward is not None and not isinstance(learner, AbstractForwardLearner):
+        raise RequestError(f"{type(learner).__name__} has a reward of its own: leave out the one to train on.")
+    iterate = _make_iterate(learner, env if acts else None, data if reward is None else reward, ask)
 
     evaluations: list[tuple[int, Evaluation]] = []
     first = True
@@ -291,19 +296,30 @@ def _strongly_typed(state: Any) -> Any:
 
 
 def _make_iterate(
-    learner: AbstractLearner, env: Envs | None, expert: ExpertData | None, ask: Callable[..., Any] | None
+    learner: AbstractLearner,
+    env: Envs | None,
+    expert: ExpertData | LearnedReward | None,
+    ask: Callable[..., Any] | None,
 ) -> Callable[..., Any]:
-    """One iteration: (state, carry, key, truncate) -> (state, carry, (reward, terminated, truncated), metrics)."""
+    """One iteration: (state, carry, key, truncate) -> (state, carry, (reward, terminated, truncated), metrics).
 
-    def update(state: Any, rollout: Transition | None, expert: ExpertData | None, key: Any) -> tuple[Any, Metrics]:
+    ``expert`` is what is learned from beside the environment.
+    """
+
+    def update(
+        state: Any, rollout: Transition | None, expert: ExpertData | LearnedReward | None, key: Any
+    ) -> tuple[Any, Metrics]:
         if isinstance(learner, AbstractForwardLearner):
             assert rollout is not None
-            new, metrics = learner.update(state, rollout, rollout.reward, key=key)
+            if isinstance(expert, LearnedReward):
+                new, metrics = update_on(learner, state, rollout, expert, key=key)
+            else:
+                new, metrics = learner.update(state, rollout, rollout.reward, key=key)
         elif isinstance(learner, DAgger):
             assert rollout is not None
             new, metrics = learner.update(state, rollout, None, key=key)
         else:
-            assert expert is not None
+            assert isinstance(expert, ExpertData)
             new, metrics = learner.update(state, rollout, expert, key=key)
         return _strongly_typed(new), metrics
 

@@ -1,0 +1,96 @@
+"""``menura reward plot``: the episodes that a picture of a reward shows, and the picture."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from menura.core import RequestError, Transition
+from menura.demonstrations.episodes import Demonstrations
+from menura.demonstrations.readers import load
+from menura.demonstrations.record import record
+from menura.environments.base import Envs, NativeEnvs
+from menura.environments.registry import make
+from menura.evaluation import UniformPolicy
+from menura.imitation.reward import LearnedReward, Part, earned
+from menura.report.charts import chart_of
+from menura.report.rewards import reward_figure, reward_slices
+from menura.report.runs import algorithm_name
+from menura.report.style import Figure
+from menura.run.artifacts import load_policy
+from menura.run.reward import check_fits, read_reward
+from menura.run.reward_distance import steps_alone
+
+EPISODES = 5
+"""Played by the learner, and by the uniform policy."""
+
+
+def picture_of_run(
+    run: Path, *, checkpoint: str = "last", part: Part | None = None, demos: Path | None = None, seed: int = 0
+) -> Figure:
+    """The picture of a run's reward; of a reward's own folder without a learner."""
+    reward, description = read_reward(run, checkpoint, part=part)
+    has_policy = (run / "config.json").is_file()
+    policy, config = load_policy(run, checkpoint) if has_policy else (None, description)
+    env = make(config["env"], num_envs=EPISODES, backend=config["backend"], env_kwargs=config["env_kwargs"])
+    check_fits(reward, env.spec, env_id=env.id, source=run)
+    played = {"random policy": record(env, UniformPolicy(env.spec), EPISODES, seed=seed, deterministic=False)}
+    if policy is not None:
+        played = {"learner": record(env, policy, EPISODES, seed=seed)} | played
+    _close(env)
+    shown = demos or Path((description.get("demos") or {}).get("path") or "")
+    expert = _expert(shown, reward, required=demos is not None)
+    if expert is not None:
+        played = {"expert": expert} | played
+    rows = {name: episodes.flatten(reward.spec) for name, episodes in played.items()}
+    averaged = reward.sees_actions or reward.sees_successors
+    chart = chart_of(env.id, reward.spec.obs_size)
+    first = next(iter(rows))
+    everyone = [np.concatenate(column) for column in zip(*map(_seen, rows.values()), strict=True)]
+    slices = reward_slices(
+        steps_alone(reward), chart, _seen(rows[first]), (everyone[0], everyone[1], everyone[2]), averaged=averaged
+    )
+    return reward_figure(
+        slices,
+        chart,
+        {name: np.asarray(steps.obs) for name, steps in rows.items()},
+        {name: _along(reward, episodes) for name, episodes in played.items()},
+        title=_title(reward, description, config),
+        averaged=averaged,
+    )
+
+
+def _along(reward: LearnedReward, episodes: Demonstrations) -> np.ndarray:
+    """What the episode nearest to the mean length and return is paid, step by step."""
+    far = np.abs(episodes.returns - np.nanmean(episodes.returns))
+    if np.isnan(far).all():
+        far = np.abs(episodes.lengths - np.mean(episodes.lengths))
+    return np.asarray(earned(reward, episodes.select([int(np.nanargmin(far))]).flatten(reward.spec)))
+
+
+def _expert(path: Path, reward: LearnedReward, *, required: bool) -> Demonstrations | None:
+    """The demonstrations that a reward was learned from, where they can still be read, and say what it sees."""
+    try:
+        found = load(path)
+        found.check(reward.spec)
+        found.require_actions()
+        return found
+    except RequestError:
+        if required:
+            raise
+        return None
+
+
+def _seen(steps: Transition) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return np.asarray(steps.obs), np.asarray(steps.action), np.asarray(steps.next_obs)
+
+
+def _title(reward: LearnedReward, description: dict[str, Any], config: dict[str, Any]) -> str:
+    what = {"reward": "The reward", "shaped": "The reward with its potential"}[reward.part]
+    text = f"{what} that {algorithm_name(description['algorithm'])} learned on {description['env']}"
+    return text if config["env"] == description["env"] else f"{text}, in {config['env']}"
+
+
+def _close(env: Envs) -> None:
+    if not isinstance(env, NativeEnvs):
+        env.close()
