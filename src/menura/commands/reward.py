@@ -10,6 +10,7 @@ import tyro
 from menura.commands.arguments import print_json, run_subcommand
 from menura.core import RequestError
 from menura.imitation.reward import Part
+from menura.imitation.score import RewardForm
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class PlotOptions:
     """Which reward and policy: last, best, or a number of steps."""
     part: Part | None = None
     """Of airl's reward: g alone (reward), or f, which has the potential too (shaped)."""
+    form: RewardForm | None = None
+    """The form in which scores are paid; logit for the scores themselves. As in the run if not given."""
     demos: Path | None = None
     """The expert's episodes, where they are no longer where the run read them."""
     seed: int = 0
@@ -44,6 +47,8 @@ class CompareOptions:
     """Demonstrations to compare on; by default those of the first run."""
     part: Part | None = None
     """Of airl's rewards: g alone (reward), or f, which has the potential too (shaped)."""
+    form: RewardForm | None = None
+    """The form in which scores are paid; logit for the scores themselves. As in each run if not given."""
     num_transitions: int = 2048
     """Transitions to compare on, half of them the demonstrations' and half a uniform policy's."""
     num_pairs: int = 512
@@ -70,7 +75,12 @@ def plot(options: PlotOptions) -> None:
     if options.output.suffix.lower() != ".png":
         raise RequestError(f"{options.output} must end in .png.")
     figure = picture_of_run(
-        options.run, checkpoint=options.checkpoint, part=options.part, demos=options.demos, seed=options.seed
+        options.run,
+        checkpoint=options.checkpoint,
+        part=options.part,
+        form=options.form,
+        demos=options.demos,
+        seed=options.seed,
     )
     write_atomically(options.output, figure.dark if options.dark else figure.light)
     print(f"{options.output}: {figure.caption}")
@@ -86,6 +96,7 @@ def compare(options: CompareOptions) -> None:
         options.a,
         options.b,
         part=options.part,
+        form=options.form,
         demos=options.demos,
         num_transitions=options.num_transitions,
         num_pairs=options.num_pairs,

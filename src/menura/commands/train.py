@@ -18,6 +18,7 @@ from menura.environments.registry import make, native_ids
 from menura.imitation.adversarial import OF_THE_NETWORK
 from menura.imitation.dagger import DAgger
 from menura.imitation.reward import Part
+from menura.imitation.score import RewardForm
 from menura.regularizers import AbstractFeatureMatching
 from menura.run.artifacts import load_policy, read_json
 from menura.run.folder import LOGGERS
@@ -59,6 +60,8 @@ class TrainOptions:
     """For ppo, trpo and sac: train on the reward that this run of gail or airl learned, not on the environment's."""
     reward_part: Part = "reward"
     """Of airl's reward: g alone, or f, which has the potential too (shaped)."""
+    reward_paid: RewardForm | None = None
+    """The form in which that reward is paid: positive, negative, centered or logit; as in its run if not given."""
     num_demos: int | None = None
     """Use this many episodes, from the first on."""
     subsample: int = 1
@@ -265,8 +268,8 @@ def _request(choices: Choices, options: TrainOptions, learner: Any) -> Request:
         raise RequestError(f"{choices.algorithm} learns from the environment's reward: leave out --demos.")
     if options.reward is not None and (imitates or asks):
         raise RequestError(f"{choices.algorithm} learns from an expert: leave out --reward, or train ppo, trpo or sac.")
-    if options.reward is None and options.reward_part != "reward":
-        raise RequestError("--reward-part chooses in the reward of a run: name one with --reward RUN.")
+    if options.reward is None and (options.reward_part != "reward" or options.reward_paid is not None):
+        raise RequestError("--reward-part and --reward-paid are of a run's reward: name one with --reward RUN.")
     for name in ("total_steps", "num_envs", "subsample", "eval_episodes"):
         if getattr(options, name) < 1:
             raise RequestError(f"--{name.replace('_', '-')} must be at least 1.")
@@ -281,6 +284,7 @@ def _request(choices: Choices, options: TrainOptions, learner: Any) -> Request:
         "expert",
         "reward",
         "reward_part",
+        "reward_paid",
         "num_demos",
         "subsample",
         "shuffle_actions",

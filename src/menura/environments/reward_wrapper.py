@@ -12,7 +12,7 @@ from menura.core import RequestError
 from menura.environments.host import encode_obs, spec_of
 
 
-class LearnedRewardWrapper(gymnasium.Wrapper):
+class LearnedRewardWrapper(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):
     """Pays ``reward(obs, action, next_obs, terminated)`` in place of the environment's own.
 
     ``reward`` is what ``menura.load_reward`` gives, or any function of JAX arrays. The environment's own reward is in
@@ -21,7 +21,8 @@ class LearnedRewardWrapper(gymnasium.Wrapper):
 
     def __init__(self, env: gymnasium.Env, reward: Callable[..., Any]):
         """Wrap one environment, as ``gymnasium.make`` gives it."""
-        super().__init__(env)
+        gymnasium.utils.RecordConstructorArgs.__init__(self, reward=reward)
+        gymnasium.Wrapper.__init__(self, env)
         spec = spec_of(env.observation_space, env.action_space, env_id=type(env.unwrapped).__name__)
         self._reward = jax.jit(lambda *transition: reward(*transition))
         self._obs: np.ndarray | None = None

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from menura.core import AbstractForwardLearner, DiscreteActions, Hyper, Metrics, Spec, Transition
+from menura.core import AbstractForwardLearner, AnyArray, DiscreteActions, Hyper, Metrics, Spec, Transition
 from menura.forward.off_policy import AbstractReplayLearner
 from menura.imitation.absorbing import absorbed_features, with_worth_of_ending, worth_of_ending
 from menura.imitation.airl import OfState, ShapedScore
@@ -23,7 +23,8 @@ Part = Literal["reward", "shaped"]
 class LearnedReward(eqx.Module):
     """What an adversarial learner had learned to pay, without the policy's part of it: r(s, a, s', terminated).
 
-    Of GAIL it is the score in the form that the run had; of AIRL the reward g (or f). What the learner earned for its
+    Of GAIL it is the score, of AIRL the reward g (or f), paid in the form that the run had (``form``): neither's
+    constant is known, and where episodes end it decides whether living on pays. What the learner earned for its
     entropy, −λ log π, belongs to that learner, and is left out.
     """
 
@@ -31,9 +32,10 @@ class LearnedReward(eqx.Module):
     """The network or the weights, with the statistics that standardize what they see."""
     spec: Spec = eqx.field(static=True)
     """The observations and actions that it is of."""
-    regularizer: AbstractRegularizer | None = eqx.field(static=True)
-    """Decides, with ``form``, what a score pays; ``None`` where the reward is the network's output itself."""
+    regularizer: AbstractRegularizer = eqx.field(static=True)
+    """Decides, with ``form``, what a score pays."""
     form: RewardForm = eqx.field(static=True)
+    """logit pays the score itself."""
     part: Part = eqx.field(static=True)
     gamma: float = eqx.field(static=True)
     """Discount of the potential in f, and of what follows an ending."""
@@ -62,12 +64,13 @@ class LearnedReward(eqx.Module):
 
     def of_step(
         self,
-        obs: Float[Array, " obs"],
-        action: Array,
-        next_obs: Float[Array, " obs"],
-        terminated: Bool[Array, ""] | bool = False,
+        obs: Float[AnyArray, " obs"],
+        action: AnyArray,
+        next_obs: Float[AnyArray, " obs"],
+        terminated: Bool[AnyArray, ""] | bool = False,
     ) -> Float[Array, ""]:
         """What a step pays, without what follows where it ended the episode."""
+        obs, action, next_obs = jnp.asarray(obs), jnp.asarray(action), jnp.asarray(next_obs)
         if not self.sees_actions:
             # So that it can be used where actions are other ones.
             actions = self.spec.actions
@@ -76,9 +79,8 @@ class LearnedReward(eqx.Module):
         ended = jnp.asarray(terminated)
         step = Transition(obs, action, nothing, next_obs, ended, jnp.asarray(False), nothing)
         if isinstance(self.score, ShapedScore):
-            if self.part == "shaped":
-                return self.score(step, gamma=self.gamma)
-            return self.score.reward(obs, action)
+            shaped = self.part == "shaped"
+            return self._paid(self.score(step, gamma=self.gamma) if shaped else self.score.reward(obs, action))
         return self._paid(self.score(*seen(step, observations_only=self.sees_successors)))
 
     def of_ending(self) -> Float[Array, ""]:
@@ -89,17 +91,17 @@ class LearnedReward(eqx.Module):
 
     def __call__(
         self,
-        obs: Float[Array, " obs"],
-        action: Array,
-        next_obs: Float[Array, " obs"],
-        terminated: Bool[Array, ""] | bool = False,
+        obs: Float[AnyArray, " obs"],
+        action: AnyArray,
+        next_obs: Float[AnyArray, " obs"],
+        terminated: Bool[AnyArray, ""] | bool = False,
     ) -> Float[Array, ""]:
         """The reward of one transition, with the discounted sum of all that follows where it terminated."""
         worth = worth_of_ending(self.of_ending(), gamma=self.gamma)
         return with_worth_of_ending(self.of_step(obs, action, next_obs, terminated), jnp.asarray(terminated), worth)
 
     def _paid(self, score: Float[Array, ""]) -> Float[Array, ""]:
-        return score if self.regularizer is None else reward_of_score(score, self.regularizer, self.form)
+        return reward_of_score(score, self.regularizer, self.form)
 
 
 def discounted_as(reward: LearnedReward, gamma: Hyper) -> LearnedReward:

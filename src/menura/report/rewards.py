@@ -18,8 +18,8 @@ RESOLUTION = 60
 """Points along each side of a map."""
 SAMPLED = 48
 """Steps of the expert that every point of a map is averaged over."""
-MOST_DOTS = 250
-"""States of each episode's kind that are drawn on a map."""
+MOST_DOTS = 400
+"""States that are drawn on a map of each of those who act."""
 
 
 @dataclass(frozen=True)
@@ -93,13 +93,14 @@ def reward_figure(
     """Maps above, with the states that were visited; below, the reward along one episode of each.
 
     ``states`` are observations and ``paid`` the rewards of an episode, by the names "expert", "learner", "random
-    policy", of which any may be missing.
+    ", of which any may be missing.
     """
     values = np.concatenate([s.values.ravel() for s in slices])
 
     def draw(figure: Any, theme: Theme) -> None:
         above, below = figure.subfigures(2, 1, height_ratios=(1.25, 1.0))
-        above.suptitle(title, fontsize=12)
+        above.suptitle(f"{title}:\nwhat a step from each state is paid", fontsize=12)
+        below.suptitle("what the steps of one episode are paid", fontsize=12)
         panels = np.atleast_1d(above.subplots(1, len(slices)))
         colors = reward_colors(values, theme)
         image = None
@@ -113,14 +114,14 @@ def reward_figure(
             above.legend(handles, labels, loc="outside lower center", ncols=len(labels), handletextpad=0.2)
         _along(below.subplots(), paid, theme)
 
-    light, dark = render(draw, height=6.6)
+    light, dark = render(draw, height=7.4)
     return Figure("reward", _caption(slices, chart, averaged), _alt(paid, values), light, dark)
 
 
 def _dots(axes: Any, one: Slice, chart: Chart, states: Mapping[str, np.ndarray], theme: Theme) -> None:
     marks = {
-        "expert": {"marker": "o", "facecolors": "none", "edgecolors": theme.ink, "s": 16, "linewidths": 0.9},
-        "learner": {"marker": "x", "color": theme.color(2), "s": 16, "linewidths": 1.2},
+        "expert": {"marker": "o", "facecolors": "none", "edgecolors": theme.ink, "s": 11, "linewidths": 0.8},
+        "learner": {"marker": "x", "color": theme.color(2), "s": 11, "linewidths": 0.9},
     }
     for name, obs in states.items():
         if name not in marks:
@@ -133,14 +134,13 @@ def _dots(axes: Any, one: Slice, chart: Chart, states: Mapping[str, np.ndarray],
     axes.grid(False)
     axes.set_xlabel(chart.names[one.axes[0]])
     axes.set_ylabel(chart.names[one.axes[1]])
-    axes.set_box_aspect(1)
 
 
 def _along(axes: Any, paid: Mapping[str, np.ndarray], theme: Theme) -> None:
     looks = {
         "expert": {"color": theme.color(0), "linestyle": "--"},
         "learner": {"color": theme.color(1)},
-        "random policy": {"color": blend(theme.ink, theme.background, 0.45), "linestyle": ":"},
+        "random": {"color": blend(theme.ink, theme.background, 0.45), "linestyle": ":"},
     }
     for name, values in paid.items():
         width = max(1, len(values) // 60)
@@ -149,11 +149,11 @@ def _along(axes: Any, paid: Mapping[str, np.ndarray], theme: Theme) -> None:
             axes.plot(values, color=looks[name]["color"], linewidth=0.6, alpha=0.25)
         steps = np.arange(len(smooth)) + (width - 1) / 2
         marker = "." if len(values) < 5 else None
-        axes.plot(steps, smooth, label=f"{name} (sum {_short(float(np.sum(values)))})", marker=marker, **looks[name])
-    axes.set_xlabel("Step of an episode")
+        axes.plot(steps, smooth, label=f"{name}: {_short(float(np.sum(values)))} in all", marker=marker, **looks[name])
+    axes.set_xlabel("step")
     axes.set_ylabel("reward of a step")
     if paid:
-        axes.figure.legend(loc="outside lower center", ncols=3, columnspacing=1.2, handlelength=1.6)
+        axes.figure.legend(loc="outside lower center", ncols=3, columnspacing=1.0, handlelength=1.6, fontsize=10)
 
 
 def _caption(slices: list[Slice], chart: Chart, averaged: bool) -> str:
@@ -171,4 +171,4 @@ def _alt(paid: Mapping[str, np.ndarray], values: np.ndarray) -> str:
 
 
 def _short(value: float) -> str:
-    return f"{value:.4g}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:.3g}".replace("-", "\N{MINUS SIGN}")

@@ -29,6 +29,7 @@ from menura.environments.base import Envs, NativeEnvs
 from menura.environments.registry import make
 from menura.evaluation import UniformPolicy, evaluate
 from menura.imitation.reward import LearnedReward, Part
+from menura.imitation.score import RewardForm
 from menura.run.artifacts import (
     checkpoint_dir,
     file_hash,
@@ -94,6 +95,8 @@ class Request:
     """A run whose learned reward is trained on, instead of the environment's own."""
     reward_part: Part = "reward"
     """Of the reward of airl: g alone, or f, which has the potential too ("shaped")."""
+    reward_paid: RewardForm | None = None
+    """The form in which it is paid; ``None`` for the one that its run had."""
 
     @property
     def algorithm(self) -> str:
@@ -118,7 +121,9 @@ class Request:
             "spec": spec_to_json(spec),
             "demos": demos,
             "expert": self.expert,
-            "reward": None if self.reward is None else {"path": str(self.reward), "part": self.reward_part},
+            "reward": None
+            if self.reward is None
+            else {"path": str(self.reward), "part": self.reward_part, "form": self.reward_paid},
             "total_steps": self.total_steps,
             "seed": self.seed,
             "num_envs": self.num_envs,
@@ -146,6 +151,7 @@ class Request:
             expert=config.get("expert"),
             reward=Path(reward["path"]) if reward else None,
             reward_part=reward.get("part", "reward"),
+            reward_paid=reward.get("form"),
             **{name: config[name] for name in same},
         )
 
@@ -222,7 +228,7 @@ def prepare(request: Request, *, warm_from: Path | None = None, reward_from: Pat
     expert = None if request.expert is None or env is None else load_expert(request.expert, env)
     reward = None
     if request.reward is not None:
-        reward = read_reward(reward_from or request.reward, part=request.reward_part)
+        reward = read_reward(reward_from or request.reward, part=request.reward_part, form=request.reward_paid)
         check_fits(reward[0], spec, env_id=str(request.env), source=request.reward)
     return Prepared(request, env, spec, demos, warm, expert, reward)
 
@@ -313,7 +319,7 @@ def _train_in(
         if finished.stopped_early:
             raise KeyboardInterrupt(f"Interrupted; `menura train --resume {run}` goes on with it.")
         if learns_reward(request.learner):
-            save_reward(run / FOLDER, *read_reward(run))
+            save_reward(run / FOLDER, *read_reward(run), overwrite=True)
         result = {} if random_return is None else evaluate_run(run, random_return=random_return.result())
     finally:
         background.shutdown()

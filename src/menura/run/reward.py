@@ -14,6 +14,8 @@ from menura.core import RequestError, Spec
 from menura.imitation.adversarial import GAIL
 from menura.imitation.airl import AIRL
 from menura.imitation.reward import LearnedReward, Part
+from menura.imitation.score import RewardForm
+from menura.regularizers import JensenShannon
 from menura.run.artifacts import (
     checkpoint_dir,
     file_hash,
@@ -33,31 +35,32 @@ DESCRIPTION, ARRAYS = "reward.json", "reward.safetensors"
 FORMAT = 1
 
 
-def load_reward(run: Path | str, checkpoint: str = "last", *, part: Part | None = None) -> LearnedReward:
+def load_reward(
+    run: Path | str, checkpoint: str = "last", *, part: Part | None = None, form: RewardForm | None = None
+) -> LearnedReward:
     """The reward of a run of gail or airl, or the one that a run was trained on.
 
     ``run`` is its folder, or a folder that :func:`save_reward` wrote. ``part`` chooses, for AIRL, the reward g
-    ("reward", the default) or f, which has the potential too ("shaped"). It is called with one transition:
-    ``reward(obs, action, next_obs, terminated)``.
+    ("reward", the default) or f, which has the potential too ("shaped"); ``form`` pays the score in another form than
+    the run did. It is called with one transition: ``reward(obs, action, next_obs, terminated)``.
     """
-    return read_reward(run, checkpoint, part=part)[0]
+    return read_reward(run, checkpoint, part=part, form=form)[0]
 
 
 def read_reward(
-    run: Path | str, checkpoint: str = "last", *, part: Part | None = None
+    run: Path | str, checkpoint: str = "last", *, part: Part | None = None, form: RewardForm | None = None
 ) -> tuple[LearnedReward, dict[str, Any]]:
     """A reward, and what ``reward.json`` says of it."""
     run = Path(run)
     if (run / DESCRIPTION).is_file():
-        return _from_folder(run, part)
+        return _from_folder(run, part, form)
     config = read_json(run / "config.json")
     if config.get("reward") is not None:
-        return _from_folder(run / FOLDER, part)
+        return _from_folder(run / FOLDER, part, form)
     if config["learner"]["type"] not in (GAIL.__name__, AIRL.__name__):
-        learns_from = "the environment's own reward" if config["demos"] is None else "demonstrations without a reward"
-        raise RequestError(f"{run} is of {config['algorithm']}, which learned from {learns_from}: name a gail or airl.")
+        raise RequestError(f"{run} is of {config['algorithm']}, which learns no reward: name a run of gail or airl.")
     learner, state, config = load_state(run, checkpoint)
-    reward = reward_in(learner, state.score, spec_from_json(config["spec"]), part or "reward")
+    reward = reward_in(learner, state.score, spec_from_json(config["spec"]), part or "reward", form)
     return reward, _description(reward, run, checkpoint_dir(run, checkpoint), config)
 
 
@@ -66,31 +69,43 @@ def learns_reward(learner: Any) -> bool:
     return isinstance(learner, GAIL | AIRL)
 
 
-def reward_in(learner: GAIL | AIRL, score: Any, spec: Spec, part: Part = "reward") -> LearnedReward:
-    """The reward that a learner's score is."""
+def reward_in(
+    learner: GAIL | AIRL, score: Any, spec: Spec, part: Part = "reward", form: RewardForm | None = None
+) -> LearnedReward:
+    """The reward that a learner's score is, in the form that it has there if ``form`` names no other."""
     forward: Any = learner.forward
-    if isinstance(learner, AIRL):
-        return LearnedReward(score, spec, None, "logit", part, float(forward.gamma))
-    if part == "shaped":
+    is_airl = isinstance(learner, AIRL)
+    if part == "shaped" and not is_airl:
         raise RequestError("Only airl's reward has a potential: leave out the part.")
-    return LearnedReward(score, spec, learner.regularizer, learner.reward_form, part, float(forward.gamma))
+    if form == "auto":
+        raise RequestError("A learned reward has no demonstrations to decide by: name its form instead of auto.")
+    regularizer = JensenShannon() if is_airl else learner.regularizer
+    return LearnedReward(score, spec, regularizer, form or learner.reward_form, part, float(forward.gamma))
 
 
-def save_reward(folder: Path | str, reward: LearnedReward, description: dict[str, Any]) -> Path:
-    """Write ``reward.json`` and ``reward.safetensors`` into a new folder, which appears whole; it can be moved.
+def save_reward(
+    folder: Path | str, reward: LearnedReward, description: dict[str, Any], *, overwrite: bool = False
+) -> Path:
+    """Write ``reward.json`` and ``reward.safetensors`` into a folder of their own, which appears whole and can be moved.
 
     ``description`` is what :func:`read_reward` gave with the reward.
     """
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()):
+    if not overwrite and folder.exists() and any(folder.iterdir()):
         raise RequestError(f"{folder} is not empty: name a new folder.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         save_tree(beside / ARRAYS, reward.score)
-        description = description | {"part": reward.part, "arrays_sha256": file_hash(beside / ARRAYS)}
+        description = description | {
+            "part": reward.part,
+            "form": reward.form,
+            "arrays_sha256": file_hash(beside / ARRAYS),
+        }
         write_json(beside / DESCRIPTION, description)
         os.chmod(beside, 0o755)
+        if overwrite:
+            shutil.rmtree(folder, ignore_errors=True)
         os.replace(beside, folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -112,7 +127,7 @@ def check_fits(reward: LearnedReward, spec: Spec, *, env_id: str, source: Path |
         )
 
 
-def _from_folder(folder: Path, part: Part | None) -> tuple[LearnedReward, dict[str, Any]]:
+def _from_folder(folder: Path, part: Part | None, form: RewardForm | None) -> tuple[LearnedReward, dict[str, Any]]:
     description = read_json(folder / DESCRIPTION)
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise RequestError(f"{folder / DESCRIPTION} was written by another version of menura: read it with that one.")
@@ -121,7 +136,8 @@ def _from_folder(folder: Path, part: Part | None) -> tuple[LearnedReward, dict[s
     learner, spec = from_json(description["learner"]), spec_from_json(description["spec"])
     like = jax.eval_shape(lambda key: learner.init(spec, key=key), jax.random.key(0)).score
     score = load_tree(folder / ARRAYS, like)
-    return reward_in(learner, score, spec, part or description["part"]), description
+    part, form = part or description["part"], form or description["form"]
+    return reward_in(learner, score, spec, part or "reward", form), description
 
 
 def _description(reward: LearnedReward, run: Path, checkpoint: Path, config: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from menura.environments.registry import make
 from menura.epic import BatchReward, Coverage, both_canonical, pearson_distance, resampled_distances
 from menura.evaluation import UniformPolicy
 from menura.imitation.reward import LearnedReward, Part
+from menura.imitation.score import RewardForm
 from menura.run.reward import check_fits, read_reward
 
 ENV = "env"
@@ -57,6 +58,7 @@ def compare_rewards(
     b: str,
     *,
     part: Part | None = None,
+    form: RewardForm | None = None,
     demos: Path | None = None,
     num_transitions: int = 2048,
     num_pairs: int = 512,
@@ -71,7 +73,7 @@ def compare_rewards(
     """
     if a == b == ENV:
         raise RequestError("Name a run to compare the environment's own reward with.")
-    read = [None if name == ENV else read_reward(Path(name), part=part) for name in (a, b)]
+    read = [None if name == ENV else read_reward(Path(name), part=part, form=form) for name in (a, b)]
     description = next(found for found in read if found is not None)[1]
     env = make(description["env"], num_envs=ROLLOUT_ENVS, env_kwargs=description["env_kwargs"])
     named = []

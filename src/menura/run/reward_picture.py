@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from menura.core import RequestError, Transition
@@ -13,6 +14,7 @@ from menura.environments.base import Envs, NativeEnvs
 from menura.environments.registry import make
 from menura.evaluation import UniformPolicy
 from menura.imitation.reward import LearnedReward, Part, earned
+from menura.imitation.score import RewardForm
 from menura.report.charts import chart_of
 from menura.report.rewards import reward_figure, reward_slices
 from menura.report.runs import algorithm_name
@@ -26,15 +28,21 @@ EPISODES = 5
 
 
 def picture_of_run(
-    run: Path, *, checkpoint: str = "last", part: Part | None = None, demos: Path | None = None, seed: int = 0
+    run: Path,
+    *,
+    checkpoint: str = "last",
+    part: Part | None = None,
+    form: RewardForm | None = None,
+    demos: Path | None = None,
+    seed: int = 0,
 ) -> Figure:
     """The picture of a run's reward; of a reward's own folder without a learner."""
-    reward, description = read_reward(run, checkpoint, part=part)
+    reward, description = read_reward(run, checkpoint, part=part, form=form)
     has_policy = (run / "config.json").is_file()
     policy, config = load_policy(run, checkpoint) if has_policy else (None, description)
     env = make(config["env"], num_envs=EPISODES, backend=config["backend"], env_kwargs=config["env_kwargs"])
     check_fits(reward, env.spec, env_id=env.id, source=run)
-    played = {"random policy": record(env, UniformPolicy(env.spec), EPISODES, seed=seed, deterministic=False)}
+    played = {"random": record(env, UniformPolicy(env.spec), EPISODES, seed=seed, deterministic=False)}
     if policy is not None:
         played = {"learner": record(env, policy, EPISODES, seed=seed)} | played
     _close(env)
@@ -54,18 +62,25 @@ def picture_of_run(
         slices,
         chart,
         {name: np.asarray(steps.obs) for name, steps in rows.items()},
-        {name: _along(reward, episodes) for name, episodes in played.items()},
+        _along(reward, played),
         title=_title(reward, description, config),
         averaged=averaged,
     )
 
 
-def _along(reward: LearnedReward, episodes: Demonstrations) -> np.ndarray:
-    """What the episode nearest to the mean length and return is paid, step by step."""
-    far = np.abs(episodes.returns - np.nanmean(episodes.returns))
-    if np.isnan(far).all():
-        far = np.abs(episodes.lengths - np.mean(episodes.lengths))
-    return np.asarray(earned(reward, episodes.select([int(np.nanargmin(far))]).flatten(reward.spec)))
+def _typical(episodes: Demonstrations) -> Demonstrations:
+    """The episode nearest to the mean return; to the mean length where returns are not known."""
+    far = np.abs(episodes.returns - np.nanmean(episodes.returns)) if episodes.episodes[0].rewards is not None else None
+    far = np.abs(episodes.lengths - np.mean(episodes.lengths)) if far is None else far
+    return episodes.select([int(np.argmin(far))])
+
+
+def _along(reward: LearnedReward, played: dict[str, Demonstrations]) -> dict[str, np.ndarray]:
+    """What one episode of each is paid, step by step."""
+    rows = [_typical(episodes).flatten(reward.spec) for episodes in played.values()]
+    paid = np.asarray(earned(reward, jax.tree.map(lambda *parts: np.concatenate(parts), *rows)))
+    ends = np.cumsum([len(steps.obs) for steps in rows])[:-1]
+    return dict(zip(played, np.split(paid, ends), strict=True))
 
 
 def _expert(path: Path, reward: LearnedReward, *, required: bool) -> Demonstrations | None:
