@@ -63,7 +63,7 @@ def description_of(learner, reward):
 
 def test_a_moved_reward_pays_the_same_in_another_process(tmp_path):
     rewards = {}
-    names = ["airl", "from replay", "fem"]
+    names = ["airl", "from replay"]
     for name in names:
         learner = LEARNERS[name]
         reward = reward_in(learner, scored(learner), SPEC)
@@ -107,6 +107,8 @@ def test_airls_reward_is_that_of_the_state_and_needs_no_actions_of_its_own_kind(
     assert not reward.sees_successors
     other = dataclasses.replace(steps(), action=np.zeros((6, 3), np.float32))
     np.testing.assert_array_equal(earned(reward, steps()), earned(reward, other))
+    positive = reward_in(LEARNERS["airl"], reward.score, SPEC, form="positive")
+    np.testing.assert_allclose(earned(positive, steps()), jax.nn.softplus(earned(reward, steps())), rtol=1e-5)
     check_fits(reward, Spec(4, BoxActions((-1.0,) * 3, (1.0,) * 3)), env_id="other", source="run")
 
 
@@ -168,5 +170,5 @@ def test_a_gymnasium_environment_pays_a_learned_reward_and_passes_gymnasiums_che
     np.testing.assert_allclose(paid, reward(obs, np.asarray(1), next_obs, terminated), rtol=1e-5)
     assert info["environment_reward"] == 1.0
     assert paid < 0
-    with pytest.raises(RequestError, match="does not take the 3 numbers"):
+    with pytest.raises(RequestError, match="sees 4 numbers and DiscreteActions"):
         menura.LearnedRewardWrapper(gymnasium.make("Pendulum-v1"), reward)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from gymnasium import spaces
 
-from menura.core import RequestError
+from menura.core import BoxActions, RequestError, Spec
 from menura.environments.host import encode_obs, spec_of
 
 
@@ -26,15 +26,12 @@ class LearnedRewardWrapper(gymnasium.Wrapper, gymnasium.utils.RecordConstructorA
         spec = spec_of(env.observation_space, env.action_space, env_id=type(env.unwrapped).__name__)
         self._reward = jax.jit(lambda *transition: reward(*transition))
         self._obs: np.ndarray | None = None
-        nothing = np.zeros(spec.obs_size, np.float32)
-        action = self._encoded(env.action_space.sample())
-        try:
-            jax.eval_shape(self._reward, nothing, action, nothing, np.asarray(False))
-        except (TypeError, ValueError) as error:
+        own = getattr(reward, "spec", None)
+        if isinstance(own, Spec) and _sizes(own, reward) != _sizes(spec, reward):
             raise RequestError(
-                f"The reward does not take the {spec.obs_size} numbers that {env} observes, or its actions: wrap the "
-                "environment that the reward was learned in, or one of the same shapes."
-            ) from error
+                f"The reward sees {own.obs_size} numbers and {own.actions}, which {env} does not give: wrap an "
+                "environment of the same shape."
+            )
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode."""
@@ -55,3 +52,11 @@ class LearnedRewardWrapper(gymnasium.Wrapper, gymnasium.utils.RecordConstructorA
         if isinstance(self.env.action_space, spaces.Discrete):
             return np.asarray(int(action) - int(self.env.action_space.start), np.int32)
         return np.asarray(action, np.float32)
+
+
+def _sizes(spec: Spec, reward: Any) -> tuple[int, ...]:
+    """Numbers that tell shapes apart; of the actions only where the reward looks at them."""
+    if not getattr(reward, "sees_actions", True):
+        return (spec.obs_size,)
+    actions = spec.actions
+    return (spec.obs_size, *((1, actions.size) if isinstance(actions, BoxActions) else (0, actions.num_actions)))

@@ -1,6 +1,6 @@
 """Pictures of a learned reward: maps over the states, and what episodes are paid step by step."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -18,7 +18,7 @@ RESOLUTION = 60
 """Points along each side of a map."""
 SAMPLED = 48
 """Steps of the expert that every point of a map is averaged over."""
-MOST_DOTS = 400
+MOST_DOTS = 250
 """States that are drawn on a map of each of those who act."""
 
 
@@ -34,18 +34,25 @@ class Slice:
 
 
 def reward_slices(
-    reward_of: BatchReward, chart: Chart, expert: Rows, others: Rows, *, averaged: bool, seed: int = 0
+    reward_of: BatchReward,
+    chart: Chart,
+    expert: Rows,
+    visited: Sequence[np.ndarray],
+    *,
+    averaged: bool,
+    seed: int = 0,
 ) -> list[Slice]:
     """Maps over all pairs of coordinates, if there are two, or over those that the reward varies most along.
 
     Where the reward sees more than the state (``averaged``), a point is the mean over actions, and changes to the
-    next observation, of steps of the expert. Slices go through the expert's mean. ``others`` say, with the expert's
-    states, how far the maps reach.
+    next observation, of steps of the expert. Slices go through the expert's mean, and reach as far as the observations
+    ``visited`` by any of those who act.
     """
     rng = np.random.default_rng(seed)
     at = chart.of_obs(expert[0])
-    visited = np.concatenate([at, chart.of_obs(others[0])])
-    low, high = np.quantile(visited, [0.01, 0.99], axis=0) if at.shape[1] > 2 else (visited.min(0), visited.max(0))
+    tail = 0.01 if at.shape[1] > 2 else 0.0
+    reach = [np.quantile(chart.of_obs(obs), [tail, 1 - tail], axis=0) for obs in visited]
+    low, high = np.min([r[0] for r in reach], axis=0), np.max([r[1] for r in reach], axis=0)
     rows = rng.integers(0, len(expert[0]), SAMPLED if averaged else 1)
     actions, changes = expert[1][rows], (expert[2] - expert[0])[rows]
 
@@ -171,4 +178,5 @@ def _alt(paid: Mapping[str, np.ndarray], values: np.ndarray) -> str:
 
 
 def _short(value: float) -> str:
-    return f"{value:.3g}".replace("-", "\N{MINUS SIGN}")
+    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return text.replace("-", "\N{MINUS SIGN}")

@@ -86,7 +86,7 @@ def reward_in(
 def save_reward(
     folder: Path | str, reward: LearnedReward, description: dict[str, Any], *, overwrite: bool = False
 ) -> Path:
-    """Write ``reward.json`` and ``reward.safetensors`` into a folder of their own, which appears whole and can be moved.
+    """Write ``reward.json`` and ``reward.safetensors`` into a folder that appears whole, and can be moved.
 
     ``description`` is what :func:`read_reward` gave with the reward.
     """

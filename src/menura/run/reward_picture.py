@@ -54,9 +54,12 @@ def picture_of_run(
     averaged = reward.sees_actions or reward.sees_successors
     chart = chart_of(env.id, reward.spec.obs_size)
     first = next(iter(rows))
-    everyone = [np.concatenate(column) for column in zip(*map(_seen, rows.values()), strict=True)]
     slices = reward_slices(
-        steps_alone(reward), chart, _seen(rows[first]), (everyone[0], everyone[1], everyone[2]), averaged=averaged
+        steps_alone(reward),
+        chart,
+        _seen(rows[first]),
+        [np.asarray(steps.obs) for steps in rows.values()],
+        averaged=averaged,
     )
     return reward_figure(
         slices,
