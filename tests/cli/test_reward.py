@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -29,7 +30,7 @@ def gail(demos, tmp_path_factory):
     request = Request(SMALL["gail"], "CartPole-v1", demos=demos, total_steps=UPDATE, num_envs=4)
     prepared = prepare(request)
     state = SMALL["gail"].init(prepared.spec, key=jax.random.key(0))
-    rows = menura.load(demos).flatten(prepared.spec)
+    rows = jax.tree.map(jnp.asarray, menura.load(demos).flatten(prepared.spec))
     state = dataclasses.replace(state, score=state.score.standardized_by(rows.obs, rows.action))
     write_json(folder / "config.json", prepared.config)
     write_json(folder / "meta.json", {"data_sha256": file_hash(demos)})
