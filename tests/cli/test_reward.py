@@ -11,6 +11,7 @@ import pytest
 import menura
 from menura.core import RequestError
 from menura.imitation.reward import earned
+from menura.report.runs import read_run
 from menura.run.artifacts import file_hash, read_json, write_json
 from menura.run.folder import RunFolder
 from menura.run.launch import Request, launch, prepare, resume
@@ -73,6 +74,7 @@ def test_a_forward_learner_is_paid_by_it_and_judged_by_the_environment(gail, ret
     np.testing.assert_allclose(column["episode/return"], column["episode/length"])
     result = read_json(retrained / "result.json")
     np.testing.assert_allclose(result["mean_return"], result["mean_length"])
+    assert read_run(retrained).name == "PPO on a learned reward"
     assert menura.load_reward(retrained).form == "positive"
     assert menura.load_reward(retrained, form="logit").form == "logit"
 

@@ -79,6 +79,8 @@ class LearnedReward(eqx.Module):
         ended = jnp.asarray(terminated)
         step = Transition(obs, action, nothing, next_obs, ended, jnp.asarray(False), nothing)
         if isinstance(self.score, ShapedScore):
+            # Departs from Fu, Luo & Levine 2018: g is paid in the form of the run, softplus(g) in most presets, because
+            # the constant of g is not identified, and where episodes end it decides whether living on pays.
             shaped = self.part == "shaped"
             return self._paid(self.score(step, gamma=self.gamma) if shaped else self.score.reward(obs, action))
         return self._paid(self.score(*seen(step, observations_only=self.sees_successors)))
