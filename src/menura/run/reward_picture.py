@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from menura.core import RequestError, Transition
@@ -13,7 +12,7 @@ from menura.demonstrations.record import record
 from menura.environments.base import Envs, NativeEnvs
 from menura.environments.registry import make
 from menura.evaluation import UniformPolicy
-from menura.imitation.reward import LearnedReward, Part, earned
+from menura.imitation.reward import LearnedReward, Part
 from menura.imitation.score import RewardForm
 from menura.report.charts import chart_of
 from menura.report.rewards import reward_figure, reward_slices
@@ -50,7 +49,7 @@ def picture_of_run(
     expert = _expert(shown, reward, required=demos is not None)
     if expert is not None:
         played = {"expert": expert} | played
-    rows = {name: episodes.flatten(reward.spec) for name, episodes in played.items()}
+    rows = {name: _flat(episodes, reward) for name, episodes in played.items()}
     averaged = reward.sees_actions or reward.sees_successors
     chart = chart_of(env.id, reward.spec.obs_size)
     first = next(iter(rows))
@@ -73,16 +72,15 @@ def picture_of_run(
 
 def _typical(episodes: Demonstrations) -> Demonstrations:
     """The episode nearest to the mean return; to the mean length where returns are not known."""
-    far = np.abs(episodes.returns - np.nanmean(episodes.returns)) if episodes.episodes[0].rewards is not None else None
-    far = np.abs(episodes.lengths - np.mean(episodes.lengths)) if far is None else far
-    return episodes.select([int(np.argmin(far))])
+    values = episodes.lengths if np.isnan(episodes.returns).any() else episodes.returns
+    return episodes.select([int(np.argmin(np.abs(values - np.mean(values))))])
 
 
 def _along(reward: LearnedReward, played: dict[str, Demonstrations]) -> dict[str, np.ndarray]:
-    """What one episode of each is paid, step by step."""
-    rows = [_typical(episodes).flatten(reward.spec) for episodes in played.values()]
-    paid = np.asarray(earned(reward, jax.tree.map(lambda *parts: np.concatenate(parts), *rows)))
-    ends = np.cumsum([len(steps.obs) for steps in rows])[:-1]
+    """What one episode of each is paid, step by step, without what follows an ending: it would dwarf the steps."""
+    rows = [_seen(_flat(_typical(episodes), reward)) for episodes in played.values()]
+    paid = np.asarray(steps_alone(reward)(*map(np.concatenate, zip(*rows, strict=True))))
+    ends = np.cumsum([len(obs) for obs, _, _ in rows])[:-1]
     return dict(zip(played, np.split(paid, ends), strict=True))
 
 
@@ -91,12 +89,17 @@ def _expert(path: Path, reward: LearnedReward, *, required: bool) -> Demonstrati
     try:
         found = load(path)
         found.check(reward.spec)
-        found.require_actions()
+        if reward.sees_actions:
+            found.require_actions()
         return found
     except RequestError:
         if required:
             raise
         return None
+
+
+def _flat(episodes: Demonstrations, reward: LearnedReward) -> Transition:
+    return episodes.flatten(reward.spec, with_actions=episodes.has_actions)
 
 
 def _seen(steps: Transition) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
