@@ -1,6 +1,5 @@
 """Learned rewards on file: read from a run's checkpoint, or from a folder of their own that can be moved."""
 
-import dataclasses
 import os
 import shutil
 import tempfile
@@ -10,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from menura.core import RequestError, Spec
+from menura.core import DiscreteActions, RequestError, Spec
 from menura.imitation.adversarial import GAIL
 from menura.imitation.airl import AIRL
 from menura.imitation.reward import LearnedReward, Part
@@ -171,7 +170,6 @@ def _description(reward: LearnedReward, run: Path, checkpoint: Path, config: dic
 
 def _kind(spec: Spec) -> tuple[str, str]:
     """The number and the kind of actions, for comparing and for people."""
-    actions: Any = spec.actions
-    if dataclasses.is_dataclass(actions) and hasattr(actions, "num_actions"):
-        return str(actions.num_actions), "discrete actions"
-    return str(actions.size), "real actions"
+    if isinstance(spec.actions, DiscreteActions):
+        return str(spec.actions.num_actions), "discrete actions"
+    return str(spec.actions.size), "real actions"
