@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from menura.environments.base import AbstractNativeEnv
     from menura.environments.collect import collect
     from menura.environments.registry import make
+    from menura.environments.reward_wrapper import LearnedRewardWrapper
     from menura.evaluation import Evaluation, evaluate
     from menura.forward.ppo import PPO
     from menura.forward.sac import SAC
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from menura.imitation.lsiq import LSIQ
     from menura.imitation.sqil import SQIL
     from menura.run.artifacts import load_policy
+    from menura.run.reward import load_reward
     from menura.run.train import Run, train
 
 _HOMES = {
@@ -35,6 +37,7 @@ _HOMES = {
     "DAgger": "imitation.dagger",
     "GAIL": "imitation.adversarial",
     "LSIQ": "imitation.lsiq",
+    "LearnedRewardWrapper": "environments.reward_wrapper",
     "PPO": "forward.ppo",
     "SAC": "forward.sac",
     "SQIL": "imitation.sqil",
@@ -51,6 +54,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "load": "demonstrations.readers",
     "load_policy": "run.artifacts",
+    "load_reward": "run.reward",
     "make": "environments.registry",
     "record": "demonstrations.record",
     "regularizers": "regularizers",
@@ -73,6 +77,7 @@ __all__ = [
     "Demonstrations",
     "Episode",
     "Evaluation",
+    "LearnedRewardWrapper",
     "RequestError",
     "Run",
     "Spec",
@@ -81,6 +86,7 @@ __all__ = [
     "evaluate",
     "load",
     "load_policy",
+    "load_reward",
     "make",
     "record",
     "regularizers",

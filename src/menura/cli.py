@@ -16,6 +16,7 @@ COMMANDS = {
     "audit": "what an environment gives to a reward that knows nothing of the expert",
     "irl": "tabular inverse reinforcement learning, and the use of a fitted model",
     "compare": "compare runs over their seeds: interquartile means, intervals, probability of improvement",
+    "reward": "draw the rewards that runs learned, and compare them",
     "report": "write a page of curves, tables and videos from runs",
     "video": "film a trained policy",
     "list": "list algorithms, environments, presets, regularizers or runs",

@@ -31,6 +31,7 @@ def test_train_then_eval_then_list(capsys, demos, tmp_path):
     code, out, _ = run(capsys, "train", "gail", "CartPole-v1", "--demos", demos, *TINY, "--out", tmp_path)
     assert code == 0
     folder = out.strip().splitlines()[-1]
+    assert sorted(p.name for p in (Path(folder) / "reward").iterdir()) == ["reward.json", "reward.safetensors"]
     code, out, _ = run(capsys, "eval", folder, "--episodes", "4", "--json")
     result = json.loads(out)
     fields = "env algorithm checkpoint episodes mean_return std_return ci95 mean_length random_return expert_return"

@@ -210,7 +210,7 @@ def test_rewards_are_those_of_the_score_at_the_time_of_drawing_and_stored_ones_a
         # Another score, and the same replay.
         bias = lambda s: s.score.network.biases[-1]  # noqa: E731
         state = eqx.tree_at(bias, state, bias(state) + shift)
-        reward_of, metrics = gail._reward_from_replay(gail.forward, state, DEMOS, jax.random.key(1))
+        reward_of, ending, metrics = gail._reward_from_replay(gail.forward, state, DEMOS, jax.random.key(1))
         score = jax.vmap(state.score)(DEMOS.train.obs, DEMOS.train.action)
         rate = ending_rate_of(state.forward.replay)
         absorbed = score_absorbed(gail.regularizer, jnp.asarray(DEMOS.ending_rate), rate)
@@ -221,6 +221,7 @@ def test_rewards_are_those_of_the_score_at_the_time_of_drawing_and_stored_ones_a
         want = score - metrics["reward/center"] + jnp.where(DEMOS.train.terminated, worth, 0.0)
         np.testing.assert_allclose(jax.vmap(reward_of)(DEMOS.train), want, rtol=1e-4)
         np.testing.assert_allclose(metrics["reward/absorbing"], absorbed, rtol=1e-6)
+        np.testing.assert_allclose(ending, absorbed + metrics["reward/center"], rtol=1e-6)
     assert bool(jnp.any(DEMOS.train.terminated))
     unpaid = eqx.tree_at(lambda t: t.reward, ROLLOUT, jnp.full_like(ROLLOUT.reward, jnp.nan))
     _, metrics = jax.jit(lambda s, k: gail.update(s, unpaid, DEMOS, key=k))(state, jax.random.key(0))
@@ -253,7 +254,7 @@ def test_a_second_weight_of_entropy_is_refused():
 @pytest.mark.parametrize("name", REGULARIZERS)
 def test_every_regularizer_pays_for_drawn_steps_and_for_the_absorbing_state(name):
     gail = dataclasses.replace(DAC, regularizer=REGULARIZERS[name](), reward_form="centered")
-    reward_of, metrics = gail._reward_from_replay(gail.forward, stored(gail, ROLLOUT), DEMOS, jax.random.key(0))
+    reward_of, ending, metrics = gail._reward_from_replay(gail.forward, stored(gail, ROLLOUT), DEMOS, jax.random.key(0))
     assert np.all(np.isfinite(jax.vmap(reward_of)(DEMOS.train)))
     assert np.isfinite(metrics["reward/absorbing"])
 

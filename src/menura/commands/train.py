@@ -18,6 +18,8 @@ from menura.demonstrations.readers import load
 from menura.environments.registry import make, native_ids
 from menura.imitation.adversarial import OF_THE_NETWORK
 from menura.imitation.dagger import DAgger
+from menura.imitation.reward import Part
+from menura.imitation.score import RewardForm
 from menura.regularizers import AbstractFeatureMatching
 from menura.run.artifacts import load_policy, read_json
 from menura.run.folder import LOGGERS
@@ -57,6 +59,12 @@ class TrainOptions:
     """Demonstrations: a file or folder in any readable format."""
     expert: str | None = None
     """The expert that dagger asks: a run folder, or module:object with Stable-Baselines3's `predict`."""
+    reward: Path | None = None
+    """For ppo, trpo and sac: train on the reward that this run of gail or airl learned, not on the environment's."""
+    reward_part: Part = "reward"
+    """Of airl's reward: g alone, or f, which has the potential too (shaped)."""
+    reward_paid: RewardForm | None = None
+    """The form in which that reward is paid: positive, negative, centered or logit; as in its run if not given."""
     num_demos: int | None = None
     """Use this many episodes, from the first on."""
     subsample: int = 1
@@ -270,6 +278,10 @@ def _request(choices: Choices, options: TrainOptions, learner: Any) -> Request:
         raise RequestError(f"{choices.algorithm} learns from demonstrations: give it some with --demos PATH.")
     if not (imitates or asks) and options.demos is not None:
         raise RequestError(f"{choices.algorithm} learns from the environment's reward: leave out --demos.")
+    if options.reward is not None and (imitates or asks):
+        raise RequestError(f"{choices.algorithm} learns from an expert: leave out --reward, or train ppo, trpo or sac.")
+    if options.reward is None and (options.reward_part != "reward" or options.reward_paid is not None):
+        raise RequestError("--reward-part and --reward-paid are of a run's reward: name one with --reward RUN.")
     for name in ("total_steps", "num_envs", "subsample", "eval_episodes"):
         if getattr(options, name) < 1:
             raise RequestError(f"--{name.replace('_', '-')} must be at least 1.")
@@ -282,6 +294,9 @@ def _request(choices: Choices, options: TrainOptions, learner: Any) -> Request:
     same = (
         "demos",
         "expert",
+        "reward",
+        "reward_part",
+        "reward_paid",
         "num_demos",
         "subsample",
         "shuffle_actions",

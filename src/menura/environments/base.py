@@ -46,6 +46,15 @@ class AbstractNativeEnv(eqx.Module):
         """The next state, the reward, and whether the episode terminated (never for lack of time)."""
 
 
+@runtime_checkable
+class TellsReward(Protocol):
+    """A native environment whose reward is a function of what is observed of a transition."""
+
+    def reward_of(self, obs: Float[Array, " obs"], action: Array, next_obs: Float[Array, " obs"]) -> Float[Array, ""]:
+        """The reward of one transition."""
+        ...
+
+
 class Step(NamedTuple):
     """What one step of a batch of environments gives; every field has a leading ``env`` axis."""
 

@@ -61,6 +61,8 @@ class GAILState(eqx.Module):
     """Empty where the score is linear."""
     num_updates: Int[Array, ""] | None = None
     """Updates so far; not counted where cloning has no part in them."""
+    ending: Float[Array, ""] | None = None
+    """What a step in the absorbing state paid in the last update; ``None`` where nothing follows an ending."""
 
 
 LINEAR_ROWS = 8192
@@ -136,11 +138,13 @@ class GAIL(AbstractHolder):
     def init(self, spec: Spec, *, key: PRNGKeyArray) -> GAILState:
         """A fresh policy and a fresh score."""
         forward_key, score_key = jax.random.split(key)
+        absorbing = isinstance(self.forward, AbstractReplayLearner)
+        forward = self.forward.init(spec, key=forward_key)
         counted = jnp.zeros((), jnp.int32) if self.bc_updates else None
+        ending = jnp.zeros(()) if absorbing else None
         if isinstance(self.regularizer, AbstractFeatureMatching):
-            absorbing = isinstance(self.forward, AbstractReplayLearner)
             score = LinearScore(spec, observations_only=self.observations_only, absorbing=absorbing)
-            return GAILState(self.forward.init(spec, key=forward_key), score, (), counted)
+            return GAILState(forward, score, (), counted, ending)
         score = ScoreNetwork(
             spec,
             self.hidden_sizes,
@@ -150,7 +154,7 @@ class GAIL(AbstractHolder):
             observations_only=self.observations_only,
         )
         weights: Any = score.network
-        return GAILState(self.forward.init(spec, key=forward_key), score, self._optimizer.init(weights), counted)
+        return GAILState(forward, score, self._optimizer.init(weights), counted, ending)
 
     def steps_per_update(self, num_envs: int) -> int:
         """Environment steps in one update: the forward learner's; refuses a second weight of entropy."""
@@ -176,15 +180,15 @@ class GAIL(AbstractHolder):
         """The score's steps on rollout (or replay) and demonstrations, then the forward learner's on the new reward."""
         score_key, forward_key = jax.random.split(key)
         if isinstance(self.forward, AbstractReplayLearner):
-            stored = self.forward.store(state.forward, batch)
-            state = GAILState(stored, state.score, state.opt_state, state.num_updates)
+            state = eqx.tree_at(lambda s: s.forward, state, self.forward.store(state.forward, batch))
         score, opt_state, metrics = self._improve_score(state, batch, demos, score_key)
-        penalty, state, cloning_metrics = self._cloning(state, demos, score_key)
-        state = GAILState(state.forward, score, opt_state, state.num_updates)
+        penalty, num_updates, cloning_metrics = self._cloning(state, demos, score_key)
+        state = GAILState(state.forward, score, opt_state, num_updates, state.ending)
         reward = self.reward(state, batch)
+        ending = state.ending
         if isinstance(self.forward, AbstractReplayLearner):
             center_key, forward_key = jax.random.split(forward_key)
-            reward_of, about_ending = self._reward_from_replay(self.forward, state, demos, center_key)
+            reward_of, ending, about_ending = self._reward_from_replay(self.forward, state, demos, center_key)
             forward, forward_metrics = self.forward.learn(state.forward, reward_of, key=forward_key)
             metrics |= about_ending
         else:
@@ -194,14 +198,14 @@ class GAIL(AbstractHolder):
         if demos.heldout.obs.shape[0] > 0:
             metrics["score/heldout"] = mean_of_rows(jax.vmap(score)(*self._seen(demos.heldout)), demos.num_heldout)
         metrics |= {"reward/mean": jnp.mean(reward), "reward/std": jnp.std(reward)}
-        return GAILState(forward, score, opt_state, state.num_updates), metrics | forward_metrics | cloning_metrics
+        return GAILState(forward, score, opt_state, num_updates, ending), metrics | forward_metrics | cloning_metrics
 
     def _cloning(
         self, state: GAILState, demos: ExpertData, key: PRNGKeyArray
-    ) -> tuple[Penalty | None, GAILState, Metrics]:
+    ) -> tuple[Penalty | None, Int[Array, ""] | None, Metrics]:
         """Cloning's loss as a penalty of the policy's step, whose weight falls to 0 in a line over ``bc_updates``."""
         if state.num_updates is None:
-            return None, state, {}
+            return None, None, {}
         weight = self.bc_coef * jnp.clip(1 - state.num_updates / self.bc_updates, 0.0, 1.0)
         # A number of its own, so that the other draws are those of a run without cloning.
         index = jax.random.randint(jax.random.fold_in(key, 1), (self.score_batch_size,), 0, demos.train_size)
@@ -211,13 +215,12 @@ class GAIL(AbstractHolder):
             "cloning/loss": distance_to_demos(reference, reference, rows),
             "cloning/weight": weight,
         }
-        counted = eqx.tree_at(lambda s: s.num_updates, state, state.num_updates + 1)
-        return lambda policy: weight * distance_to_demos(policy, reference, rows), counted, metrics
+        return lambda policy: weight * distance_to_demos(policy, reference, rows), state.num_updates + 1, metrics
 
     def _reward_from_replay(
         self, forward: AbstractReplayLearner, state: GAILState, demos: ExpertData, key: PRNGKeyArray
-    ) -> tuple[Callable[[Transition], Float[Array, ""]], Metrics]:
-        """What a drawn transition earns by the score as it is now, endings included."""
+    ) -> tuple[Callable[[Transition], Float[Array, ""]], Float[Array, ""], Metrics]:
+        """What a drawn transition earns by the score as it is now, endings included, and what one in s_a pays."""
         score, replay = state.score, forward.replay(state.forward)
 
         def form(score):
@@ -243,11 +246,8 @@ class GAIL(AbstractHolder):
             earned = form(score(*self._seen(step))) - mean
             return with_worth_of_ending(earned, step.terminated, worth)
 
-        return reward_of, {
-            "score/absorbing": absorbed,
-            "reward/absorbing": earned_absorbed,
-            "reward/center": mean,
-        }
+        metrics = {"score/absorbing": absorbed, "reward/absorbing": earned_absorbed, "reward/center": mean}
+        return reward_of, earned_absorbed + mean, metrics
 
     def _improve_score(
         self, state: GAILState, batch: Transition, demos: ExpertData, key: PRNGKeyArray

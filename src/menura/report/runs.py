@@ -49,7 +49,7 @@ class Run:
         """The algorithm as people write it, with the forward solver of an imitation learner."""
         forward = (self.config.get("learner") or {}).get("forward")
         kind = forward.get("type") if isinstance(forward, dict) else forward
-        own = algorithm_name(self.algorithm)
+        own = algorithm_name(self.algorithm) + (" on a learned reward" if self.config.get("reward") else "")
         return f"{own} ({algorithm_name(str(kind))})" if kind else own
 
     @property

@@ -28,6 +28,8 @@ from menura.demonstrations.readers import load, locate
 from menura.environments.base import Envs, NativeEnvs
 from menura.environments.registry import make
 from menura.evaluation import UniformPolicy, evaluate
+from menura.imitation.reward import LearnedReward, Part
+from menura.imitation.score import RewardForm
 from menura.run.artifacts import (
     checkpoint_dir,
     file_hash,
@@ -43,6 +45,7 @@ from menura.run.artifacts import (
 from menura.run.experts import Expert, KeepsLabels, load_expert
 from menura.run.folder import RunFolder, load_checkpoint
 from menura.run.registry import algorithm_name, from_json, to_json
+from menura.run.reward import FOLDER, check_fits, learns_reward, read_reward, save_reward
 from menura.run.train import (
     Asked,
     Checkpoint,
@@ -91,6 +94,12 @@ class Request:
     """A run whose last policy is begun with."""
     expert: str | None = None
     """Whom DAgger asks: a run folder, or ``module:object``."""
+    reward: Path | None = None
+    """A run whose learned reward is trained on, instead of the environment's own."""
+    reward_part: Part = "reward"
+    """Of the reward of airl: g alone, or f, which has the potential too ("shaped")."""
+    reward_paid: RewardForm | None = None
+    """The form in which it is paid; ``None`` for the one that its run had."""
 
     @property
     def algorithm(self) -> str:
@@ -115,6 +124,9 @@ class Request:
             "spec": spec_to_json(spec),
             "demos": demos,
             "expert": self.expert,
+            "reward": None
+            if self.reward is None
+            else {"path": str(self.reward), "part": self.reward_part, "form": self.reward_paid},
             "total_steps": self.total_steps,
             "seed": self.seed,
             "num_envs": self.num_envs,
@@ -129,6 +141,7 @@ class Request:
     def from_json(config: dict[str, Any]) -> "Request":
         """What :meth:`to_json` wrote, built again."""
         demos, warm_start = config["demos"] or {}, config.get("warm_start")
+        reward = config.get("reward") or {}
         same = ("env", "backend", "env_kwargs", "total_steps", "seed", "num_envs", "eval_every", "eval_episodes")
         return Request(
             learner=from_json(config["learner"]),
@@ -139,6 +152,9 @@ class Request:
             preset=config.get("preset"),
             warm_start=None if warm_start is None else Path(warm_start),
             expert=config.get("expert"),
+            reward=Path(reward["path"]) if reward else None,
+            reward_part=reward.get("part", "reward"),
+            reward_paid=reward.get("form"),
             **{name: config[name] for name in same},
         )
 
@@ -177,6 +193,8 @@ class Prepared:
     warm_policy: AbstractPolicy | None = None
     """What is begun with, as the learner's own."""
     expert: Expert | None = None
+    reward: tuple[LearnedReward, dict[str, Any]] | None = None
+    """What is trained on in the place of the environment's own reward, and its description."""
 
     @property
     def config(self) -> dict[str, Any]:
@@ -187,10 +205,11 @@ class Prepared:
         return self.request.to_json(self.spec) | {"expert_return": expert_return}
 
 
-def prepare(request: Request, *, warm_from: Path | None = None) -> Prepared:
+def prepare(request: Request, *, warm_from: Path | None = None, reward_from: Path | None = None) -> Prepared:
     """Load, make and check everything that a request names, and decide what it left open.
 
-    ``warm_from`` is the file in a run that keeps what it began with, in place of the other run that this came from.
+    ``warm_from`` is the file in a run that keeps what it began with, in place of the other run that this came from,
+    and ``reward_from`` the folder that keeps the reward it is trained on.
     """
     demos = load_demos(request)
     env = make_env(request, request.num_envs) if request.learner.num_steps > 0 else make_env(request, 1)
@@ -210,7 +229,11 @@ def prepare(request: Request, *, warm_from: Path | None = None) -> Prepared:
     elif request.warm_start is not None:
         warm = warm_policy(request.learner, spec, load_policy(request.warm_start)[0])
     expert = None if request.expert is None or env is None else load_expert(request.expert, env)
-    return Prepared(request, env, spec, demos, warm, expert)
+    reward = None
+    if request.reward is not None:
+        reward = read_reward(reward_from or request.reward, part=request.reward_part, form=request.reward_paid)
+        check_fits(reward[0], spec, env_id=str(request.env), source=request.reward)
+    return Prepared(request, env, spec, demos, warm, expert, reward)
 
 
 def _fresh_policy(learner: Any, spec: Spec) -> AbstractPolicy:
@@ -240,6 +263,8 @@ def begin(prepared: Prepared, out: Path) -> Path:
         meta["warm_start_sha256"] = file_hash(run / WARM_START)
     if prepared.expert is not None:
         meta["expert_sha256"] = prepared.expert.sha256
+    if prepared.reward is not None:
+        meta["reward_sha256"] = file_hash(save_reward(run / FOLDER, *prepared.reward))
     write_json(run / "meta.json", meta)
     return run
 
@@ -256,7 +281,10 @@ def resume(run: Path, *, loggers: Sequence[str] = ("csv", "tensorboard"), watche
     warm_from = None if request.warm_start is None else run / WARM_START
     if warm_from is not None and not (warm_from.is_file() and file_hash(warm_from) == meta.get("warm_start_sha256")):
         raise RequestError(f"{warm_from} is not the policy that this run began with: put that file back.")
-    prepared = prepare(request, warm_from=warm_from)
+    reward_from = None if request.reward is None else run / FOLDER
+    if reward_from is not None and not (reward_from.is_dir() and file_hash(reward_from) == meta.get("reward_sha256")):
+        raise RequestError(f"{reward_from} is not the reward that this run began with: put that folder back.")
+    prepared = prepare(request, warm_from=warm_from, reward_from=reward_from)
     if prepared.expert is not None and prepared.expert.sha256 != meta.get("expert_sha256"):
         raise RequestError(f"{request.expert} is not the expert that {run} was started with: put that one back.")
     checkpoint = load_checkpoint(run, prepared.env)
@@ -306,9 +334,12 @@ def training_in(
             warm_start=prepared.warm_policy,
             expert=None if expert is None else expert.actor,
             interrupted=interrupted,
+            reward=None if prepared.reward is None else prepared.reward[0],
         )
         if finished.stopped_early:
             raise KeyboardInterrupt(f"Interrupted; `menura train --resume {run}` goes on with it.")
+        if learns_reward(request.learner):
+            save_reward(run / FOLDER, *read_reward(run), overwrite=True)
         random_return = random_return if played is None else played.result()
         result = {} if request.env is None else evaluate_run(run, random_return=random_return)
     finally:

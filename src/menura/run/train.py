@@ -39,6 +39,7 @@ from menura.imitation.adversarial import GAIL
 from menura.imitation.airl import AIRL
 from menura.imitation.bc import BC
 from menura.imitation.dagger import DAgger
+from menura.imitation.reward import LearnedReward, update_on
 from menura.regularizers import JensenShannon
 
 Result = TypeVar("Result")
@@ -99,7 +100,7 @@ class Problem:
     env: Envs | None
     """``None`` where the learner does not act."""
     expert: Any
-    """What is learned from beside the environment: :class:`ExpertData`, or ``None``."""
+    """What is learned from beside the environment: :class:`ExpertData`, a :class:`LearnedReward`, or ``None``."""
     ask: Callable[..., Any] | None = None
     """How rollouts are made where an expert is asked."""
 
@@ -167,6 +168,7 @@ def train(
     resume: Checkpoint | None = None,
     warm_start: AbstractPolicy | None = None,
     expert: AbstractPolicy | Any = None,
+    reward: LearnedReward | None = None,
 ) -> Run:
     """Train a learner until ``total_steps`` environment steps (expert steps, where no environment is used).
 
@@ -174,7 +176,8 @@ def train(
     ``predict``. Learners that act need ``env``, the others at least a ``spec``. An
     evaluation with the mean action, and a checkpoint, follow every ``eval_every`` steps where there is an
     ``eval_env``, and the end. Ctrl-C ends the run after the iteration it falls into. ``warm_start`` is a policy to
-    begin with, such as ``run.policy`` of a cloning before.
+    begin with, such as ``run.policy`` of a cloning before. A forward learner is paid by ``reward``, of
+    ``menura.load_reward``, instead of the environment; returns stay the environment's own.
 
     At every checkpoint host environments are begun afresh from (seed, step), because a simulator
     cannot be put back to where it was; so a resumed run meets what an uninterrupted one met.
@@ -193,6 +196,7 @@ def train(
         resume=resume,
         warm_start=warm_start,
         expert=expert,
+        reward=reward,
     )
     return alone(loop)
 
@@ -226,6 +230,7 @@ def training(
     resume: Checkpoint | None = None,
     warm_start: AbstractPolicy | None = None,
     expert: AbstractPolicy | Any = None,
+    reward: LearnedReward | None = None,
     interrupted: list[bool] | None = None,
 ) -> Generator[Asked, Made, Run]:
     """:func:`train` as a loop that asks for each of its iterations, so that several can be made in one program.
@@ -254,7 +259,9 @@ def training(
         state, carry, progress = _copied(resume)
     if on_host:
         carry = _begin_afresh(env, seed, progress)
-    problem = Problem(learner, env if acts else None, data, ask)
+    if reward is not None and not isinstance(learner, AbstractForwardLearner):
+        raise RequestError(f"{type(learner).__name__} has a reward of its own: leave out the one to train on.")
+    problem = Problem(learner, env if acts else None, data if reward is None else reward, ask)
 
     evaluations: list[tuple[int, Evaluation]] = []
     first = True
@@ -393,17 +400,25 @@ def _strongly_typed(state: Any) -> Any:
 
 
 def pure_update(learner: AbstractLearner) -> Callable[..., tuple[Any, Metrics]]:
-    """(state, rollout, expert, key) -> (state, metrics), for every kind of learner."""
+    """(state, rollout, expert, key) -> (state, metrics), for every kind of learner.
 
-    def update(state: Any, rollout: Transition | None, expert: ExpertData | None, key: Any) -> tuple[Any, Metrics]:
+    ``expert`` is what is learned from beside the environment.
+    """
+
+    def update(
+        state: Any, rollout: Transition | None, expert: ExpertData | LearnedReward | None, key: Any
+    ) -> tuple[Any, Metrics]:
         if isinstance(learner, AbstractForwardLearner):
             assert rollout is not None
-            new, metrics = learner.update(state, rollout, rollout.reward, key=key)
+            if isinstance(expert, LearnedReward):
+                new, metrics = update_on(learner, state, rollout, expert, key=key)
+            else:
+                new, metrics = learner.update(state, rollout, rollout.reward, key=key)
         elif isinstance(learner, DAgger):
             assert rollout is not None
             new, metrics = learner.update(state, rollout, None, key=key)
         else:
-            assert expert is not None
+            assert isinstance(expert, ExpertData)
             new, metrics = learner.update(state, rollout, expert, key=key)
         return _strongly_typed(new), metrics
 

@@ -90,6 +90,14 @@ class Acrobot(AbstractNativeEnv):
         terminated = -jnp.cos(new.theta1) - jnp.cos(new.theta2 + new.theta1) > 1.0
         return new, jnp.where(terminated, 0.0, -1.0).astype(jnp.float32), terminated
 
+    def reward_of(
+        self, obs: Float[Array, "6"], action: Int[Array, ""], next_obs: Float[Array, "6"]
+    ) -> Float[Array, ""]:
+        """The reward of a transition, from what is observed of it."""
+        cos1, sin1, cos2, sin2 = next_obs[:4]
+        above = -cos1 - (cos1 * cos2 - sin1 * sin2) > 1.0
+        return jnp.where(above, 0.0, -1.0)
+
     def _velocity(self, state: AcrobotState, torque) -> AcrobotState:
         """Time derivative of the state (Sutton & Barto 1998, section 11.3)."""
         theta1, theta2, theta1_dot, theta2_dot = state

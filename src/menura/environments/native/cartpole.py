@@ -83,6 +83,13 @@ class CartPole(AbstractNativeEnv):
         reward = jnp.where(terminated, -1.0, 0.0) if self.sutton_barto_reward else jnp.ones(())
         return new, reward.astype(jnp.float32), terminated
 
+    def reward_of(
+        self, obs: Float[Array, "4"], action: Int[Array, ""], next_obs: Float[Array, "4"]
+    ) -> Float[Array, ""]:
+        """The reward of a transition, from what is observed of it."""
+        failed = (jnp.abs(next_obs[0]) > self.x_threshold) | (jnp.abs(next_obs[2]) > self.theta_threshold_radians)
+        return jnp.where(failed, -1.0, 0.0) if self.sutton_barto_reward else jnp.ones(())
+
     def _accelerations(self, theta, theta_dot, force):
         """Angular and linear acceleration without friction (Florian 2007, eq. 23 and 24)."""
         total_mass = self.masspole + self.masscart

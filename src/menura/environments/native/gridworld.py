@@ -83,6 +83,12 @@ class GridWorld(AbstractNativeEnv):
         reward = self.step_reward + self.goal_reward * terminated
         return new, jnp.asarray(reward, jnp.float32), terminated
 
+    def reward_of(
+        self, obs: Float[Array, " obs"], action: Int[Array, ""], next_obs: Float[Array, " obs"]
+    ) -> Float[Array, ""]:
+        """The reward of a transition, from the cell that it leads to."""
+        return self.step_reward + self.goal_reward * next_obs[self.goal_cell]
+
     def transitions(self) -> Float[np.ndarray, "states actions states"]:
         """P(next cell | cell, action), as :meth:`step` draws it; the goal is absorbing."""
         moves = np.eye(self.num_states)[neighbors(self.size)]

@@ -61,3 +61,9 @@ class MountainCar(AbstractNativeEnv):
         velocity = jnp.where((position <= self.min_position) & (velocity < 0), 0.0, velocity)
         terminated = (position >= self.goal_position) & (velocity >= self.goal_velocity)
         return MountainCarState(position, velocity), jnp.full((), -1.0, jnp.float32), terminated
+
+    def reward_of(
+        self, obs: Float[Array, "2"], action: Int[Array, ""], next_obs: Float[Array, "2"]
+    ) -> Float[Array, ""]:
+        """The reward of a transition: the same for all."""
+        return jnp.full((), -1.0, jnp.float32)

@@ -69,3 +69,11 @@ class Pendulum(AbstractNativeEnv):
         theta_dot = jnp.clip(theta_dot + acceleration * self.dt, -self.max_speed, self.max_speed)
         new = PendulumState(theta + theta_dot * self.dt, theta_dot)
         return new, -cost.astype(jnp.float32), jnp.zeros((), bool)
+
+    def reward_of(
+        self, obs: Float[Array, "3"], action: Float[Array, "1"], next_obs: Float[Array, "3"]
+    ) -> Float[Array, ""]:
+        """The reward of a transition, from what is observed of it."""
+        torque = jnp.clip(action[0], -self.max_torque, self.max_torque)
+        angle = jnp.arctan2(obs[1], obs[0])
+        return -(angle**2 + 0.1 * obs[2] ** 2 + 0.001 * torque**2)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from menura.report.style import Figure, Theme, legend_below, render
-from menura.report.tabular.colors import blend
+from menura.report.tabular.colors import blend, reward_colors
 from menura.report.tabular.numbers import Deployed, Layout, by_action
 
 WIDTH = 6.4
@@ -29,7 +29,7 @@ def _reward_map(deployed: Deployed, layout: Layout) -> Figure:
 
     def draw(figure: Any, theme: Theme) -> None:
         axes = figure.add_subplot()
-        image = _image(axes, values, layout, theme, **_reward_colors(values, theme))
+        image = _image(axes, values, layout, theme, **reward_colors(values, theme))
         _numbers(axes, values, image, layout, theme, _panel(layout, 1))
         _color_bar(axes, image, "Reward of leaving a state")
 
@@ -287,23 +287,6 @@ def _short(value: float) -> str:
         return "≈0"
     text = f"{value:.2f}" if size < 10 else f"{value:.1f}" if size < 100 else f"{value:.0f}"
     return text.replace("-", "\N{MINUS SIGN}")
-
-
-def _reward_colors(values: np.ndarray, theme: Theme) -> dict[str, Any]:
-    """Paler to stronger, one hue for rewards below 0 and one for those above."""
-    from matplotlib.colors import LinearSegmentedColormap, Normalize
-
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    cost, gain = theme.color(1), theme.color(0)
-    pale = lambda color: blend(color, theme.background, 0.9)  # noqa: E731
-    if low < 0 < high:
-        largest = max(-low, high)
-        colors, low, high = [cost, theme.background, gain], -largest, largest
-    else:
-        colors = [cost, pale(cost)] if low < 0 else [pale(gain), gain]
-    if high - low < 1e-9 * max(1.0, abs(low)):
-        low, high = low - 1, high + 1
-    return {"cmap": LinearSegmentedColormap.from_list("reward", colors), "norm": Normalize(low, high)}
 
 
 def _color_bar(axes: Any, image: Any, label: str, ticks: Any = None) -> None:
