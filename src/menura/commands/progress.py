@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from menura.evaluation import Evaluation
+from menura.imitation.rules import columns_of, red_flags
 from menura.run.train import Progress as Standing
-from menura.run.train import Watcher
+from menura.run.train import Watcher, reading_of
 
 SHOWN = {
     "episode/return": "return",
@@ -19,6 +20,15 @@ SHOWN = {
     "expert/disagreement": "disagreement",
 }
 """The metrics that the bar shows, and their names there."""
+
+PROXIES = {
+    "proxy/mmd": "MMD²",
+    "proxy/mmd_expert": "expert's own",
+    "proxy/told_apart": "told apart",
+    "proxy/score_heldout": "held-out score",
+    "proxy/heldout_loss": "held-out loss",
+}
+"""What the line of an evaluation shows beside the return."""
 
 
 class ProgressBar(Watcher):
@@ -41,6 +51,7 @@ class ProgressBar(Watcher):
         )
         self._task: Any = None
         self._last: dict[str, float] = {}
+        self._flags: set[str] = set()
 
     def __enter__(self) -> "ProgressBar":
         self._bar.start()
@@ -56,12 +67,22 @@ class ProgressBar(Watcher):
         self._bar.update(self._task, completed=min(progress.env_steps, self._total), shown=self._shown(progress))
 
     def on_evaluation(self, progress: Standing, evaluation: Evaluation) -> None:
-        """A line that stays."""
-        line = f"{self._title} · {progress.env_steps:,} steps · evaluation {evaluation}"
+        """A line that stays, and one for every red flag that was not up before."""
+        reading = reading_of(progress)
+        parts = [f"{label} {reading[name]:.3g}" for name, label in PROXIES.items() if name in reading]
+        if not self._live:
+            parts.append(self._shown(progress))
+        self._say(" · ".join([f"{self._title} · {progress.env_steps:,} steps · evaluation {evaluation}", *parts]))
+        for flag in red_flags(columns_of(progress.readings)) if reading else ():
+            if flag.name not in self._flags:
+                self._say(f"  red flag: {flag.says} {flag.knob}")
+            self._flags.add(flag.name)
+
+    def _say(self, line: str) -> None:
         if self._live:
             self._bar.console.print(line, highlight=False)
         else:
-            print(f"{line} · {self._shown(progress)}", file=sys.stderr, flush=True)
+            print(line, file=sys.stderr, flush=True)
 
     def _shown(self, progress: Standing) -> str:
         parts = [f"{label} {self._last[name]:.4g}" for name, label in SHOWN.items() if name in self._last]

@@ -24,6 +24,7 @@ from menura.core import (
     Spec,
 )
 from menura.demonstrations.episodes import Demonstrations
+from menura.demonstrations.heldout import left_out
 from menura.demonstrations.readers import load, locate
 from menura.environments.base import Envs, NativeEnvs
 from menura.environments.registry import make
@@ -44,6 +45,7 @@ from menura.run.experts import Expert, KeepsLabels, load_expert
 from menura.run.folder import RunFolder, load_checkpoint
 from menura.run.registry import algorithm_name, from_json, to_json
 from menura.run.train import (
+    NOTHING_TO_READ,
     Checkpoint,
     Watcher,
     resolve_max_labels,
@@ -88,6 +90,8 @@ class Request:
     """A run whose last policy is begun with."""
     expert: str | None = None
     """Whom DAgger asks: a run folder, or ``module:object``."""
+    stop_when_converged: bool = False
+    """End at the first evaluation by whose proxies it has converged (:func:`menura.imitation.rules.converged`)."""
 
     @property
     def algorithm(self) -> str:
@@ -117,6 +121,7 @@ class Request:
             "num_envs": self.num_envs,
             "eval_every": self.eval_every,
             "eval_episodes": self.eval_episodes,
+            "stop_when_converged": self.stop_when_converged,
             "preset": self.preset,
             "warm_start": None if self.warm_start is None else str(self.warm_start),
             "learner": to_json(self.learner),
@@ -136,24 +141,39 @@ class Request:
             preset=config.get("preset"),
             warm_start=None if warm_start is None else Path(warm_start),
             expert=config.get("expert"),
+            stop_when_converged=config.get("stop_when_converged", False),
             **{name: config[name] for name in same},
         )
 
 
 def load_demos(request: Request) -> Demonstrations | None:
     """The demonstrations a request names, subsampled as it says."""
+    return load_parts(request)[0]
+
+
+def load_parts(request: Request) -> tuple[Demonstrations | None, Demonstrations | None]:
+    """The demonstrations a request names, subsampled as it says, and what that leaves of the file to read the run by.
+
+    Left are the episodes after the first ``num_demos``, if there are any; else the steps that ``subsample`` leaves out.
+    """
     if request.demos is None:
-        return None
+        return None, None
     demos = load(request.demos)
     if not sees_actions(request.learner):
         if request.shuffle_actions:
             raise RequestError("--observations-only looks at no action: leave out --shuffle-actions.")
         demos = demos.without_actions()
+    source = demos
     if request.num_demos is not None:
         demos = demos.take(request.num_demos)
     if request.subsample > 1:
         demos = demos.subsample(every=request.subsample, seed=request.seed)
-    return demos.shuffle_actions(request.seed) if request.shuffle_actions else demos
+    heldout = left_out(source, demos)
+    if request.shuffle_actions:
+        # The whole file is a control: what it is read by has its actions in random order too.
+        demos = demos.shuffle_actions(request.seed)
+        heldout = None if heldout is None else heldout.shuffle_actions(request.seed)
+    return demos, heldout
 
 
 def make_env(request: Request, num_envs: int) -> Envs | None:
@@ -174,6 +194,16 @@ class Prepared:
     warm_policy: AbstractPolicy | None = None
     """What is begun with, as the learner's own."""
     expert: Expert | None = None
+    heldout: Demonstrations | None = None
+    """What the run is read by: left of the file by ``num_demos`` or ``subsample``."""
+
+    @property
+    def heldout_by(self) -> str | None:
+        """The option that held out what the run is read by."""
+        if self.heldout is not None:
+            return "num_demos" if self.heldout.kept is None else "subsample"
+        fraction = getattr(self.request.learner, "heldout_fraction", 0.0)
+        return "heldout_fraction" if self.demos is not None and fraction > 0 else None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -181,7 +211,7 @@ class Prepared:
         expert_return = math.nan if self.demos is None else self.demos.expert_return
         if self.expert is not None:
             expert_return = self.expert.mean_return
-        return self.request.to_json(self.spec) | {"expert_return": expert_return}
+        return self.request.to_json(self.spec) | {"expert_return": expert_return, "heldout": self.heldout_by}
 
 
 def prepare(request: Request, *, warm_from: Path | None = None) -> Prepared:
@@ -189,7 +219,7 @@ def prepare(request: Request, *, warm_from: Path | None = None) -> Prepared:
 
     ``warm_from`` is the file in a run that keeps what it began with, in place of the other run that this came from.
     """
-    demos = load_demos(request)
+    demos, heldout = load_parts(request)
     env = make_env(request, request.num_envs) if request.learner.num_steps > 0 else make_env(request, 1)
     spec = _spec(request, env, demos)
     if demos is not None:
@@ -207,7 +237,10 @@ def prepare(request: Request, *, warm_from: Path | None = None) -> Prepared:
     elif request.warm_start is not None:
         warm = warm_policy(request.learner, spec, load_policy(request.warm_start)[0])
     expert = None if request.expert is None or env is None else load_expert(request.expert, env)
-    return Prepared(request, env, spec, demos, warm, expert)
+    prepared = Prepared(request, env, spec, demos, warm, expert, heldout)
+    if request.stop_when_converged and (prepared.heldout_by is None or env is None or request.eval_every == 0):
+        raise RequestError(NOTHING_TO_READ)
+    return prepared
 
 
 def _fresh_policy(learner: Any, spec: Spec) -> AbstractPolicy:
@@ -286,6 +319,8 @@ def _train_in(
             resume=checkpoint,
             warm_start=prepared.warm_policy,
             expert=None if expert is None else expert.actor,
+            heldout=prepared.heldout,
+            stop_when_converged=request.stop_when_converged,
         )
         if finished.stopped_early:
             raise KeyboardInterrupt(f"Interrupted; `menura train --resume {run}` goes on with it.")
@@ -301,6 +336,7 @@ def _train_in(
         "env_steps": finished.env_steps if request.learner.num_steps > 0 else 0,
         "steps_per_second": finished.steps_per_second,
         "wall_seconds": time.perf_counter() - started,
+        "converged": finished.converged,
     }
     write_json(run / "result.json", result)
     return run

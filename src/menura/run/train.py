@@ -39,7 +39,9 @@ from menura.imitation.adversarial import GAIL
 from menura.imitation.airl import AIRL
 from menura.imitation.bc import BC
 from menura.imitation.dagger import DAgger
+from menura.imitation.rules import converged, newest_is_best
 from menura.regularizers import JensenShannon
+from menura.run.reading import READ_STEPS, make_reader
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Run:
     """Environment steps so far, and how the policy did then."""
     stopped_early: bool = False
     """Whether it was interrupted."""
+    converged: bool = False
+    """Whether it ended because it was asked to stop when converged, and had."""
 
     @property
     def policy(self) -> AbstractPolicy:
@@ -77,6 +81,14 @@ class Progress:
     running_return: list[float] = field(default_factory=list)
     running_length: list[int] = field(default_factory=list)
     """What the episode that each copy is in has earned so far."""
+    readings: list[dict[str, float]] = field(default_factory=list)
+    """``env_steps`` and the proxies of every evaluation so far; none where no demonstrations were held out."""
+
+
+def reading_of(progress: Progress) -> dict[str, float]:
+    """The proxies of the evaluation that was just made; empty where it was not read."""
+    newest = progress.readings[-1] if progress.readings else {}
+    return newest if newest.get("env_steps") == progress.env_steps else {}
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,14 @@ class Checkpoint:
     carry: Any
     """``None`` for host environments: they are reset at every checkpoint."""
     progress: Progress
+    read_policy: AbstractPolicy | None = None
+    """The policy of the last evaluation that was read."""
+
+
+NOTHING_TO_READ = (
+    "Whether a run has converged is read from demonstrations that it does not learn from: hold some out with "
+    "--num-demos, --subsample or --heldout-fraction, and evaluate with --eval-every."
+)
 
 
 class Watcher:
@@ -118,6 +138,8 @@ def train(
     resume: Checkpoint | None = None,
     warm_start: AbstractPolicy | None = None,
     expert: AbstractPolicy | Any = None,
+    heldout: Demonstrations | None = None,
+    stop_when_converged: bool = False,
 ) -> Run:
     """Train a learner until ``total_steps`` environment steps (expert steps, where no environment is used).
 
@@ -125,7 +147,9 @@ def train(
     ``predict``. Learners that act need ``env``, the others at least a ``spec``. An
     evaluation with the mean action, and a checkpoint, follow every ``eval_every`` steps where there is an
     ``eval_env``, and the end. Ctrl-C ends the run after the iteration it falls into. ``warm_start`` is a policy to
-    begin with, such as ``run.policy`` of a cloning before.
+    begin with, such as ``run.policy`` of a cloning before. ``heldout`` are demonstrations that evaluations are read
+    against (docs/reading.md): they must not be among ``demos``, and no update sees them. ``stop_when_converged`` ends
+    the run at the first evaluation at which :func:`menura.imitation.rules.converged` holds.
 
     At every checkpoint host environments are begun afresh from (seed, step), because a simulator
     cannot be put back to where it was; so a resumed run meets what an uninterrupted one met.
@@ -140,6 +164,9 @@ def train(
     learner = resolve_max_labels(resolve_reward_form(learner, env, demos), total_steps, num_envs)
     data = _expert_data(learner, demos, spec, seed)
     ask = _asking(learner, env, expert)
+    reader = None if eval_env is None else make_reader(learner, spec, data, heldout, seed=seed)
+    if stop_when_converged and reader is None:
+        raise RequestError(NOTHING_TO_READ)
     steps_per_update = learner.steps_per_update(num_envs)
 
     on_host = acts and not isinstance(env, NativeEnvs)
@@ -150,6 +177,7 @@ def train(
             state = begun_with(state, warm_policy(learner, spec, warm_start))
     else:
         state, carry, progress = _copied(resume)
+    read_policy = None if resume is None else resume.read_policy
     if on_host:
         carry = _begin_afresh(env, seed, progress)
     iterate = _make_iterate(learner, env if acts else None, data, ask)
@@ -158,6 +186,8 @@ def train(
     first = True
     with _interrupt_flag() as interrupted:
         while progress.env_steps < total_steps and not _finished(learner, state) and not interrupted:
+            if stop_when_converged and converged(progress.readings):
+                break
             started = time.perf_counter()
             due = _checkpoint_follows(progress.env_steps, steps_per_update, total_steps, eval_every)
             key = jax.random.fold_in(root, progress.iteration + 1)
@@ -180,20 +210,28 @@ def train(
             if exact:
                 is_best = True
                 if eval_env is not None:
-                    result = evaluate(eval_env, learner.final_policy(state), num_episodes=eval_episodes, seed=seed)
+                    policy, kept = learner.final_policy(state), READ_STEPS if reader else 0
+                    result = evaluate(eval_env, policy, num_episodes=eval_episodes, seed=seed, keep_steps=kept)
                     evaluations.append((progress.env_steps, result))
                     is_best = result.mean > progress.best_return
                     progress.best_return = max(progress.best_return, result.mean)
+                    if reader is not None and result.steps is not None:
+                        reading = reader.read(state, policy, read_policy, result.steps)
+                        progress.readings = [*progress.readings, {"env_steps": float(progress.env_steps)} | reading]
+                        read_policy, is_best = policy, newest_is_best(progress.readings)
                     for watcher in watchers:
                         watcher.on_evaluation(progress, result)
                 if on_host and progress.env_steps < total_steps:
                     carry = _begin_afresh(env, seed, progress)
             if exact or interrupted:
-                checkpoint = Checkpoint(state, None if on_host else carry, progress)
+                checkpoint = Checkpoint(state, None if on_host else carry, progress, read_policy)
                 for watcher in watchers:
                     watcher.on_checkpoint(checkpoint, is_best=is_best, exact=exact or not on_host)
     speed = progress.timed_steps / progress.seconds if progress.seconds else math.nan
-    return Run(learner, state, progress.env_steps, progress.seconds, speed, tuple(evaluations), bool(interrupted))
+    stopped = stop_when_converged and converged(progress.readings)
+    return Run(
+        learner, state, progress.env_steps, progress.seconds, speed, tuple(evaluations), bool(interrupted), stopped
+    )
 
 
 def _beginning(
