@@ -74,10 +74,10 @@ def dependence_p_value(
 
     The statistic is the biased estimate of the Hilbert–Schmidt independence criterion, trace(K H L H) / n² (Gretton et
     al. 2008, eq. 4), with Gaussian kernels: the squared MMD between the pairs and pairs dealt out at random. The least
-    it can be is 1 / (1 + num_permutations); 1 where ``x`` or ``y`` never varies.
+    it can be is 1 / (1 + num_permutations); nan where ``x`` or ``y`` never varies, so that there is nothing to test.
     """
     n = len(x)
-    if n < 4:
+    if n < 4 or not np.any(np.ptp(x, axis=0)) or not np.any(np.ptp(y, axis=0)):
         return float("nan")
     of_x, of_y = (gaussian_kernel(a, a, bandwidth=root_mean_square_distance(a)) for a in (x, y))
     centered = of_x - of_x.mean(axis=0)
