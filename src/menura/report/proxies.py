@@ -38,7 +38,7 @@ def proxy_curves(env: str, groups: Sequence[Group]) -> Figure | None:
                     draw_line(axes, found[name], group.label, theme.color(index))
                 floor = metric_curve(group, "proxy/mmd_expert", table="evaluations")
                 if name == "proxy/mmd" and floor is not None:
-                    draw_line(axes, floor, None, theme.color(index), linestyle="--")
+                    axes.plot(floor.steps, floor.mean, color=theme.color(index), linestyle="--", linewidth=1.4)
             axes.set_ylabel(_PANELS[name])
             if name == "proxy/told_apart":
                 axes.axhline(0.5, color=theme.ink, linestyle=":", linewidth=1.4)
