@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from menura.core import AbstractPolicy, DiscreteActions, RequestError, Spec
+from menura.core import AbstractPolicy, DiscreteActions, RequestError, Spec, Transition
 from menura.environments.base import Envs, NativeEnvs
 from menura.environments.collect import collect
 from menura.networks import Categorical
@@ -22,6 +22,8 @@ class Evaluation:
 
     returns: np.ndarray
     lengths: np.ndarray
+    steps: Transition | None = None
+    """Flat rows of a random part of their steps, where it was asked for."""
 
     @property
     def mean(self) -> float:
@@ -106,13 +108,46 @@ def _collect_native(env, carry, policy, key, num_steps):
     return collect(env, carry, policy, key=key, num_steps=num_steps)
 
 
+class SampledSteps:
+    """A random part of all the steps it is given, each as likely as any other; no more are kept at any time."""
+
+    def __init__(self, num_steps: int, *, seed: int):
+        self._num_steps = num_steps
+        self._rng = np.random.default_rng(seed)
+        self._rank = np.zeros(0)
+        self._rows: Transition | None = None
+
+    def add(self, rollout: Transition, counts: np.ndarray) -> None:
+        """The steps of a rollout ``[time, env]`` that count."""
+        # Every step draws a number, and those with the lowest are kept (Vitter's reservoir, in blocks).
+        rank = self._rng.random(int(counts.sum()))
+        rows = jax.tree.map(lambda x: np.asarray(x)[counts], rollout)
+        if self._rows is not None:
+            rank = np.concatenate([self._rank, rank])
+            rows = jax.tree.map(lambda old, new: np.concatenate([old, new]), self._rows, rows)
+        lowest = np.argsort(rank)[: self._num_steps]
+        self._rank, self._rows = rank[lowest], jax.tree.map(lambda x: x[lowest], rows)
+
+    @property
+    def rows(self) -> Transition | None:
+        """Those that are kept, in random order."""
+        return self._rows
+
+
 def evaluate(
-    env: Envs, policy: AbstractPolicy, *, num_episodes: int = 50, seed: int = 0, deterministic: bool = True
+    env: Envs,
+    policy: AbstractPolicy,
+    *,
+    num_episodes: int = 50,
+    seed: int = 0,
+    deterministic: bool = True,
+    keep_steps: int = 0,
 ) -> Evaluation:
     """Play ``num_episodes`` whole episodes from a fresh start and return what they earned.
 
     The episodes are dealt out to the copies beforehand, so short ones are not counted more often than
-    long ones. ``deterministic`` takes the mean action. The environment is reset.
+    long ones. ``deterministic`` takes the mean action. ``keep_steps`` is how many of the steps, drawn at random, are
+    kept beside the returns. The environment is reset.
     """
     if deterministic:
         policy = MeanAction(policy)
@@ -125,11 +160,16 @@ def evaluate(
     native = isinstance(env, NativeEnvs)
     carry = env.reset(key=reset_key) if native else env.reset(seed)
     chunk = 100 if native else 25
+    sampled = SampledSteps(keep_steps, seed=seed) if keep_steps else None
     for index in itertools.count():
         key = jax.random.fold_in(act_key, index)
         act = _collect_native if native else collect
         carry, rollout = act(env, carry, policy, key=key, num_steps=chunk)
         rewards, ended = np.asarray(rollout.reward), np.asarray(rollout.terminated) | np.asarray(rollout.truncated)
+        if sampled is not None:
+            # A step belongs to the episode after those that ended before it.
+            episode = np.array([len(r) for r in returns]) + np.cumsum(ended, axis=0) - ended
+            sampled.add(rollout, episode < quota)
         for reward_row, ended_row in zip(rewards, ended, strict=True):
             running_return += reward_row
             running_length += 1
@@ -145,4 +185,5 @@ def evaluate(
     return Evaluation(
         np.array([x for r, q in zip(returns, quota, strict=True) for x in r[:q]]),
         np.array([x for r, q in zip(lengths, quota, strict=True) for x in r[:q]]),
+        None if sampled is None else sampled.rows,
     )

@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from menura.evaluation import Evaluation
+from menura.imitation.rules import columns_of, red_flags
 from menura.run.train import Progress as Standing
-from menura.run.train import Watcher
+from menura.run.train import Watcher, reading_of
 
 SHOWN = {
     "episode/return": "return",
@@ -19,6 +20,15 @@ SHOWN = {
     "expert/disagreement": "disagreement",
 }
 """The metrics that the bar shows, and their names there."""
+
+PROXIES = {
+    "proxy/mmd": "MMD²",
+    "proxy/mmd_expert": "expert's own",
+    "proxy/told_apart": "told apart",
+    "proxy/score_heldout": "held-out score",
+    "proxy/heldout_loss": "held-out loss",
+}
+"""What the line of an evaluation shows beside the return."""
 
 
 class ProgressBar(Watcher):
@@ -41,6 +51,7 @@ class ProgressBar(Watcher):
         )
         self._task: Any = None
         self._last: dict[str, float] = {}
+        self._flags: set[tuple[str, str]] = set()
 
     def __enter__(self) -> "ProgressBar":
         self._bar.start()
@@ -56,16 +67,20 @@ class ProgressBar(Watcher):
         self._bar.update(self._task, completed=min(progress.env_steps, self._total), shown=self._shown(progress))
 
     def on_evaluation(self, progress: Standing, evaluation: Evaluation, of: str = "") -> None:
-        """A line that stays; ``of`` says of which of several runs."""
+        """A line that stays, and one for every new red flag; ``of`` says of which of several runs."""
         title = f"{self._title}, {of}" if of else self._title
-        line = f"{title} · {progress.env_steps:,} steps · evaluation {evaluation}"
-        if self._live:
-            self._bar.console.print(line, highlight=False)
-        else:
-            print(f"{line} · {self._shown(progress)}", file=sys.stderr, flush=True)
+        reading = reading_of(progress)
+        parts = [f"{label} {reading[name]:.3g}" for name, label in PROXIES.items() if name in reading]
+        if not self._live:
+            parts.append(self._shown(progress))
+        self.say(" · ".join([f"{title} · {progress.env_steps:,} steps · evaluation {evaluation}", *parts]))
+        for flag in red_flags(columns_of(progress.readings)) if reading else ():
+            if (of, flag.name) not in self._flags:
+                self.say(f"  red flag{f', {of}' if of else ''}: {flag.says} {flag.knob}")
+            self._flags.add((of, flag.name))
 
     def say(self, line: str) -> None:
-        """A line that stays, from elsewhere."""
+        """A line that stays."""
         if self._live:
             self._bar.console.print(line, highlight=False, markup=False)
         else:

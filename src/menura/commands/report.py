@@ -37,6 +37,7 @@ def main(arguments: Sequence[str]) -> None:
     from rich.console import Console
 
     from menura.report.pages import write_report
+    from menura.report.proxies import flags_in_words
     from menura.report.runs import find_runs, read_run
     from menura.report.tables import results_table, seeds_table, to_rich
 
@@ -50,6 +51,9 @@ def main(arguments: Sequence[str]) -> None:
     for table in (results_table(runs), seeds_table(runs)):
         if table is not None:
             console.print(to_rich(table))
+    for run in runs:
+        for flag in flags_in_words(run):
+            console.print(f"{run.name} on {run.env}, {run.path.name}: {flag}", highlight=False)
     console.print(f"{page}", soft_wrap=True, highlight=False)
 
 

@@ -80,6 +80,8 @@ class TrainOptions:
     tenth of total_steps, and a fifth where a simulator acts, which begins anew at each."""
     eval_episodes: int = 5
     """Episodes in each of them."""
+    stop_when_converged: bool = False
+    """End sooner, at an evaluation by whose proxies policy and score have converged (docs/reading.md has the rule)."""
     out: Path = Path("runs")
     """Where run folders are made."""
     logger: str = "csv,tensorboard"
@@ -304,6 +306,7 @@ def _request(choices: Choices, options: TrainOptions, learner: Any) -> Request:
         "seed",
         "num_envs",
         "eval_episodes",
+        "stop_when_converged",
     )
     return Request(
         learner=learner,

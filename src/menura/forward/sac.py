@@ -23,7 +23,7 @@ from menura.core import (
 )
 from menura.forward.off_policy import AbstractReplayLearner
 from menura.forward.on_policy import moved
-from menura.networks import MLP, Activation, Categorical
+from menura.networks import MLP, Activation, Categorical, DiagonalGaussian
 from menura.replay import Replay, sample_rows
 
 UNIFORM_LOG_STD = math.log(math.pi / math.sqrt(12))
@@ -94,6 +94,10 @@ class TanhGaussian(eqx.Module):
         return self._log_prob_before(
             jnp.arctanh(jnp.clip((action - self.center) / self.half_width, -1 + 1e-6, 1 - 1e-6))
         )
+
+    def kl(self, other: "TanhGaussian") -> Float[Array, ""]:
+        """KL(self ‖ other), in nats: that of the normals, because what is one-to-one does not change it."""
+        return DiagonalGaussian(self.mean, self.log_std).kl(DiagonalGaussian(other.mean, other.log_std))
 
     def _log_prob_before(self, before: Float[Array, " action"]) -> Float[Array, ""]:
         """Haarnoja et al. 2018, eq. 21, with log(1 − tanh²u) = 2 (log 2 − u − softplus(−2u)), which never overflows."""

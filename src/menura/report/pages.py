@@ -10,6 +10,7 @@ from menura.core import RequestError
 from menura.report import words
 from menura.report.curves import figures
 from menura.report.files import write_atomically
+from menura.report.proxies import flags_in_words
 from menura.report.runs import Run, find_runs, read_run
 from menura.report.style import Figure
 from menura.report.tables import Table, results_table, seeds_table
@@ -22,6 +23,8 @@ class RunWords:
 
     title: str
     description: str
+    flags: list[str]
+    """What looks wrong with it, and what to turn."""
     configuration: str
     command: str
     provenance: list[tuple[str, str]]
@@ -84,6 +87,7 @@ def _run_words(run: Run) -> RunWords:
     return RunWords(
         f"{run.name} on {run.env}{seed}",
         words.describe(run),
+        flags_in_words(run),
         words.configuration(run),
         words.command(run),
         words.provenance(run),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
+from menura.report.proxies import proxies_in_words
 from menura.report.runs import Run
 from menura.report.tables import format_count, format_percent, format_return, format_seconds
 
@@ -39,7 +40,7 @@ def headline(runs: Sequence[Run]) -> str:
 
 def describe(run: Run) -> str:
     """One paragraph: what the run is, what it learned from, and how it ended."""
-    return " ".join(part for part in (_what(run), _data(run), _end(run), *run.notes) if part)
+    return " ".join(part for part in (_what(run), _data(run), _end(run), proxies_in_words(run), *run.notes) if part)
 
 
 def _what(run: Run) -> str:
@@ -71,6 +72,8 @@ def _end(run: Run) -> str:
     spent = " in ".join(part for part in (steps, time) if part)
     if run.finished:
         opening = f"It finished after {spent}." if spent else "It finished."
+        if run.result.get("converged") is True:
+            opening += " It stopped by itself, because it had converged."
     else:
         opening = "It has no result: it is still going, or broke off" + (f" after {spent}." if spent else ".")
     if math.isnan(run.mean_return):

@@ -22,7 +22,7 @@ from menura.run.artifacts import (
     write_json,
 )
 from menura.run.registry import from_json
-from menura.run.train import Checkpoint, Progress, Watcher
+from menura.run.train import Checkpoint, Progress, Watcher, reading_of
 
 Logger = str
 LOGGERS = ("csv", "tensorboard", "wandb")
@@ -68,6 +68,8 @@ class RunFolder(Watcher):
 
     def on_evaluation(self, progress: Progress, evaluation: Evaluation) -> None:
         """A row of evaluations.csv, whatever the loggers: later commands read it."""
+        proxies = {name: value for name, value in reading_of(progress).items() if name != "env_steps"}
+        finite = {name: value for name, value in proxies.items() if math.isfinite(value)}
         self._evaluations.append(
             {
                 "env_steps": progress.env_steps,
@@ -77,12 +79,15 @@ class RunFolder(Watcher):
                 "mean_length": float(evaluation.lengths.mean()),
                 "episodes": len(evaluation.returns),
                 "seconds": progress.seconds,
+                **{name: finite.get(name, "") for name in proxies},
             }
         )
+        shown = {"evaluation/mean_return": evaluation.mean, **finite}
         if self._board is not None:
-            self._board.add_scalar("evaluation/mean_return", evaluation.mean, progress.env_steps)
+            for name, value in shown.items():
+                self._board.add_scalar(name, value, progress.env_steps)
         if self._wandb is not None:
-            self._wandb.log({"evaluation/mean_return": evaluation.mean}, step=progress.env_steps)
+            self._wandb.log(shown, step=progress.env_steps)
 
     def on_checkpoint(self, checkpoint: Checkpoint, *, is_best: bool, exact: bool) -> None:
         """A folder ``checkpoints/<step>`` that appears whole, and what ``last`` and ``best`` name."""
@@ -133,4 +138,15 @@ def load_checkpoint(run: Path, env: Any) -> Checkpoint | None:
     del numbers["exact"]
     if numbers["best_return"] in (None, "-inf"):
         numbers["best_return"] = -math.inf
-    return Checkpoint(state, carry, Progress(**numbers))
+    readings = [_with_nan(row) for row in numbers.pop("readings", [])]
+    read_policy = None
+    if readings:
+        # The last evaluation is a checkpoint too, and where Ctrl-C fell between two it is not this one.
+        read_at = run / "checkpoints" / str(int(readings[-1]["env_steps"])) / "state.safetensors"
+        read_policy = learner.final_policy(load_tree(read_at, like))
+    return Checkpoint(state, carry, Progress(**numbers, readings=readings), read_policy)
+
+
+def _with_nan(row: dict[str, Any]) -> dict[str, float]:
+    """What JSON keeps of a row of numbers, as it was: null stands for nan."""
+    return {name: math.nan if value is None else float(value) for name, value in row.items()}

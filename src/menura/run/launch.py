@@ -24,6 +24,7 @@ from menura.core import (
     Spec,
 )
 from menura.demonstrations.episodes import Demonstrations
+from menura.demonstrations.heldout import left_out
 from menura.demonstrations.readers import load, locate
 from menura.environments.base import Envs, NativeEnvs
 from menura.environments.registry import make
@@ -47,6 +48,7 @@ from menura.run.folder import RunFolder, load_checkpoint
 from menura.run.registry import algorithm_name, from_json, to_json
 from menura.run.reward import FOLDER, check_fits, learns_reward, read_reward, save_reward
 from menura.run.train import (
+    NOTHING_TO_READ,
     Asked,
     Checkpoint,
     Made,
@@ -100,6 +102,8 @@ class Request:
     """Of the reward of airl: g alone, or f, which has the potential too ("shaped")."""
     reward_paid: RewardForm | None = None
     """The form in which it is paid; ``None`` for the one that its run had."""
+    stop_when_converged: bool = False
+    """End at the first evaluation by whose proxies it has converged (:func:`menura.imitation.rules.converged`)."""
 
     @property
     def algorithm(self) -> str:
@@ -132,6 +136,7 @@ class Request:
             "num_envs": self.num_envs,
             "eval_every": self.eval_every,
             "eval_episodes": self.eval_episodes,
+            "stop_when_converged": self.stop_when_converged,
             "preset": self.preset,
             "warm_start": None if self.warm_start is None else str(self.warm_start),
             "learner": to_json(self.learner),
@@ -155,24 +160,39 @@ class Request:
             reward=Path(reward["path"]) if reward else None,
             reward_part=reward.get("part", "reward"),
             reward_paid=reward.get("form"),
+            stop_when_converged=config.get("stop_when_converged", False),
             **{name: config[name] for name in same},
         )
 
 
 def load_demos(request: Request) -> Demonstrations | None:
     """The demonstrations a request names, subsampled as it says."""
+    return load_parts(request)[0]
+
+
+def load_parts(request: Request) -> tuple[Demonstrations | None, Demonstrations | None]:
+    """The demonstrations a request names, subsampled as it says, and what that leaves of the file to read the run by.
+
+    Left are the episodes after the first ``num_demos``, if there are any; else the steps that ``subsample`` leaves out.
+    """
     if request.demos is None:
-        return None
+        return None, None
     demos = load(request.demos)
     if not sees_actions(request.learner):
         if request.shuffle_actions:
             raise RequestError("--observations-only looks at no action: leave out --shuffle-actions.")
         demos = demos.without_actions()
+    source = demos
     if request.num_demos is not None:
         demos = demos.take(request.num_demos)
     if request.subsample > 1:
         demos = demos.subsample(every=request.subsample, seed=request.seed)
-    return demos.shuffle_actions(request.seed) if request.shuffle_actions else demos
+    heldout = left_out(source, demos)
+    if request.shuffle_actions:
+        # The whole file is a control: what it is read by has its actions in random order too.
+        demos = demos.shuffle_actions(request.seed)
+        heldout = None if heldout is None else heldout.shuffle_actions(request.seed)
+    return demos, heldout
 
 
 def make_env(request: Request, num_envs: int) -> Envs | None:
@@ -195,6 +215,16 @@ class Prepared:
     expert: Expert | None = None
     reward: tuple[LearnedReward, dict[str, Any]] | None = None
     """What is trained on in the place of the environment's own reward, and its description."""
+    heldout: Demonstrations | None = None
+    """What the run is read by: left of the file by ``num_demos`` or ``subsample``."""
+
+    @property
+    def heldout_by(self) -> str | None:
+        """The option that held out what the run is read by."""
+        if self.heldout is not None:
+            return "num_demos" if self.heldout.kept is None else "subsample"
+        fraction = getattr(self.request.learner, "heldout_fraction", 0.0)
+        return "heldout_fraction" if self.demos is not None and fraction > 0 else None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -202,7 +232,7 @@ class Prepared:
         expert_return = math.nan if self.demos is None else self.demos.expert_return
         if self.expert is not None:
             expert_return = self.expert.mean_return
-        return self.request.to_json(self.spec) | {"expert_return": expert_return}
+        return self.request.to_json(self.spec) | {"expert_return": expert_return, "heldout": self.heldout_by}
 
 
 def prepare(request: Request, *, warm_from: Path | None = None, reward_from: Path | None = None) -> Prepared:
@@ -211,7 +241,7 @@ def prepare(request: Request, *, warm_from: Path | None = None, reward_from: Pat
     ``warm_from`` is the file in a run that keeps what it began with, in place of the other run that this came from,
     and ``reward_from`` the folder that keeps the reward it is trained on.
     """
-    demos = load_demos(request)
+    demos, heldout = load_parts(request)
     env = make_env(request, request.num_envs) if request.learner.num_steps > 0 else make_env(request, 1)
     spec = _spec(request, env, demos)
     if demos is not None:
@@ -233,7 +263,10 @@ def prepare(request: Request, *, warm_from: Path | None = None, reward_from: Pat
     if request.reward is not None:
         reward = read_reward(reward_from or request.reward, part=request.reward_part, form=request.reward_paid)
         check_fits(reward[0], spec, env_id=str(request.env), source=request.reward)
-    return Prepared(request, env, spec, demos, warm, expert, reward)
+    prepared = Prepared(request, env, spec, demos, warm, expert, reward, heldout)
+    if request.stop_when_converged and (prepared.heldout_by is None or env is None or request.eval_every == 0):
+        raise RequestError(NOTHING_TO_READ)
+    return prepared
 
 
 def _fresh_policy(learner: Any, spec: Spec) -> AbstractPolicy:
@@ -335,6 +368,8 @@ def training_in(
             expert=None if expert is None else expert.actor,
             interrupted=interrupted,
             reward=None if prepared.reward is None else prepared.reward[0],
+            heldout=prepared.heldout,
+            stop_when_converged=request.stop_when_converged,
         )
         if finished.stopped_early:
             raise KeyboardInterrupt(f"Interrupted; `menura train --resume {run}` goes on with it.")
@@ -353,6 +388,7 @@ def training_in(
         "env_steps": finished.env_steps if request.learner.num_steps > 0 else 0,
         "steps_per_second": finished.steps_per_second,
         "wall_seconds": time.perf_counter() - started,
+        "converged": finished.converged,
     }
     write_json(run / "result.json", result)
     return run

@@ -40,7 +40,9 @@ from menura.imitation.airl import AIRL
 from menura.imitation.bc import BC
 from menura.imitation.dagger import DAgger
 from menura.imitation.reward import LearnedReward, update_on
+from menura.imitation.rules import converged, newest_is_best
 from menura.regularizers import JensenShannon
+from menura.run.reading import READ_STEPS, make_reader
 
 Result = TypeVar("Result")
 
@@ -59,6 +61,8 @@ class Run:
     """Environment steps so far, and how the policy did then."""
     stopped_early: bool = False
     """Whether it was interrupted."""
+    converged: bool = False
+    """Whether it ended because it was asked to stop when converged, and had."""
 
     @property
     def policy(self) -> AbstractPolicy:
@@ -80,6 +84,14 @@ class Progress:
     running_return: list[float] = field(default_factory=list)
     running_length: list[int] = field(default_factory=list)
     """What the episode that each copy is in has earned so far."""
+    readings: list[dict[str, float]] = field(default_factory=list)
+    """``env_steps`` and the proxies of every evaluation so far; none where no demonstrations were held out."""
+
+
+def reading_of(progress: Progress) -> dict[str, float]:
+    """The proxies of the evaluation that was just made; empty where it was not read."""
+    newest = progress.readings[-1] if progress.readings else {}
+    return newest if newest.get("env_steps") == progress.env_steps else {}
 
 
 @dataclass(frozen=True)
@@ -90,6 +102,14 @@ class Checkpoint:
     carry: Any
     """``None`` for host environments: they are reset at every checkpoint."""
     progress: Progress
+    read_policy: AbstractPolicy | None = None
+    """The policy of the last evaluation that was read."""
+
+
+NOTHING_TO_READ = (
+    "Whether a run has converged is read from demonstrations that it does not learn from: hold some out with "
+    "--num-demos, --subsample or --heldout-fraction, and evaluate with --eval-every."
+)
 
 
 @dataclass(frozen=True)
@@ -169,6 +189,8 @@ def train(
     warm_start: AbstractPolicy | None = None,
     expert: AbstractPolicy | Any = None,
     reward: LearnedReward | None = None,
+    heldout: Demonstrations | None = None,
+    stop_when_converged: bool = False,
 ) -> Run:
     """Train a learner until ``total_steps`` environment steps (expert steps, where no environment is used).
 
@@ -177,7 +199,10 @@ def train(
     evaluation with the mean action, and a checkpoint, follow every ``eval_every`` steps where there is an
     ``eval_env``, and the end. Ctrl-C ends the run after the iteration it falls into. ``warm_start`` is a policy to
     begin with, such as ``run.policy`` of a cloning before. A forward learner is paid by ``reward``, of
-    ``menura.load_reward``, instead of the environment; returns stay the environment's own.
+    ``menura.load_reward``, instead of the environment; returns stay the environment's own. ``heldout`` are
+    demonstrations that evaluations are read against (docs/reading.md): they must not be among ``demos``, and no update
+    sees them. ``stop_when_converged`` ends the run at the first evaluation at which
+    :func:`menura.imitation.rules.converged` holds.
 
     At every checkpoint host environments are begun afresh from (seed, step), because a simulator
     cannot be put back to where it was; so a resumed run meets what an uninterrupted one met.
@@ -197,6 +222,8 @@ def train(
         warm_start=warm_start,
         expert=expert,
         reward=reward,
+        heldout=heldout,
+        stop_when_converged=stop_when_converged,
     )
     return alone(loop)
 
@@ -231,6 +258,8 @@ def training(
     warm_start: AbstractPolicy | None = None,
     expert: AbstractPolicy | Any = None,
     reward: LearnedReward | None = None,
+    heldout: Demonstrations | None = None,
+    stop_when_converged: bool = False,
     interrupted: list[bool] | None = None,
 ) -> Generator[Asked, Made, Run]:
     """:func:`train` as a loop that asks for each of its iterations, so that several can be made in one program.
@@ -247,6 +276,9 @@ def training(
     learner = resolve_max_labels(resolve_reward_form(learner, env, demos), total_steps, num_envs)
     data = _expert_data(learner, demos, spec, seed)
     ask = _asking(learner, env, expert)
+    reader = None if eval_env is None else make_reader(learner, spec, data, heldout, seed=seed)
+    if stop_when_converged and reader is None:
+        raise RequestError(NOTHING_TO_READ)
     steps_per_update = learner.steps_per_update(num_envs)
 
     on_host = acts and not isinstance(env, NativeEnvs)
@@ -257,6 +289,7 @@ def training(
             state = begun_with(state, warm_policy(learner, spec, warm_start))
     else:
         state, carry, progress = _copied(resume)
+    read_policy = None if resume is None else resume.read_policy
     if on_host:
         carry = _begin_afresh(env, seed, progress)
     if reward is not None and not isinstance(learner, AbstractForwardLearner):
@@ -267,6 +300,8 @@ def training(
     first = True
     with interrupt_flag() if interrupted is None else nullcontext(interrupted) as interrupted:
         while progress.env_steps < total_steps and not _finished(learner, state) and not interrupted:
+            if stop_when_converged and converged(progress.readings):
+                break
             due = _checkpoint_follows(progress.env_steps, steps_per_update, total_steps, eval_every)
             key = jax.random.fold_in(root, progress.iteration + 1)
             made = yield Asked(problem, state, carry, key, due)
@@ -289,20 +324,28 @@ def training(
             if exact:
                 is_best = True
                 if eval_env is not None:
-                    result = evaluate(eval_env, learner.final_policy(state), num_episodes=eval_episodes, seed=seed)
+                    policy, kept = learner.final_policy(state), READ_STEPS if reader else 0
+                    result = evaluate(eval_env, policy, num_episodes=eval_episodes, seed=seed, keep_steps=kept)
                     evaluations.append((progress.env_steps, result))
                     is_best = result.mean > progress.best_return
                     progress.best_return = max(progress.best_return, result.mean)
+                    if reader is not None and result.steps is not None:
+                        reading = reader.read(state, policy, read_policy, result.steps)
+                        progress.readings = [*progress.readings, {"env_steps": float(progress.env_steps)} | reading]
+                        read_policy, is_best = policy, newest_is_best(progress.readings)
                     for watcher in watchers:
                         watcher.on_evaluation(progress, result)
                 if on_host and progress.env_steps < total_steps:
                     carry = _begin_afresh(env, seed, progress)
             if exact or interrupted:
-                checkpoint = Checkpoint(state, None if on_host else carry, progress)
+                checkpoint = Checkpoint(state, None if on_host else carry, progress, read_policy)
                 for watcher in watchers:
                     watcher.on_checkpoint(checkpoint, is_best=is_best, exact=exact or not on_host)
     speed = progress.timed_steps / progress.seconds if progress.seconds else math.nan
-    return Run(learner, state, progress.env_steps, progress.seconds, speed, tuple(evaluations), bool(interrupted))
+    stopped = stop_when_converged and converged(progress.readings)
+    return Run(
+        learner, state, progress.env_steps, progress.seconds, speed, tuple(evaluations), bool(interrupted), stopped
+    )
 
 
 def _beginning(

@@ -1,0 +1,306 @@
+"""How well a run is read without its reward: rank correlations, chosen checkpoints, red flags, stopping.
+
+.venv/bin/python benchmarks/bench_reading.py [--only TEXT] [--again]
+
+Trains GAIL on native tasks from experts of our own (bench_gail_classic.py makes them): runs as they should be, and runs
+broken on purpose. Each run is kept in benchmarks/experts/reading/, so that a stopped script goes on where it was.
+"""
+
+import functools
+import json
+import os
+import sys
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.stats
+from bench_gail_classic import EXPERTS, expert
+from common import parser_of, show, write_rows
+
+from menura import collect, evaluate, make
+from menura.forward.constant import ConstantReward
+from menura.forward.trpo import TRPO
+from menura.imitation.rules import ALL_FLAGS, best_in, columns_of, converged, red_flags
+from menura.regularizers import JensenShannon
+from menura.regularizers.base import AbstractRegularizer
+from menura.run.launch import Request, load_parts, uniform_return
+from menura.run.presets import find_preset, learner_of
+from menura.run.reading import READ_STEPS, make_reader
+from menura.run.registry import replaced
+from menura.run.train import resolve_reward_form
+
+NAME, TITLE = "reading", "Reading a run without its reward"
+RUNS = EXPERTS / "reading"
+TASKS = {"CartPole-v1": (60_000, 10), "Acrobot-v1": (200_000, 5), "Pendulum-v1": (300_000, 5)}
+"""Environment steps of a run, and every how-many-th step of one episode it learns from."""
+EVALUATIONS = 10
+EPISODES = 20
+"""Of each checkpoint's true return."""
+
+
+class Broken(AbstractRegularizer):
+    """Jensen–Shannon whose learner is paid by another function of the score than the one that was fitted."""
+
+    flipped: bool
+    """Paid for looking unlike the expert; else the same for everything."""
+    class_of_scores: ClassVar[str] = JensenShannon.class_of_scores
+    loss_formula: ClassVar[str] = JensenShannon.loss_formula
+    reward_formula: ClassVar[str] = "wrong"
+    divergence: ClassVar[str] = JensenShannon.divergence
+
+    def _wrong(self, score):
+        return -score if self.flipped else jnp.zeros_like(score)
+
+    def loss(self, score_expert, score_learner):
+        return JensenShannon().loss(score_expert, score_learner)
+
+    def reward(self, score):
+        return JensenShannon().reward(self._wrong(score))
+
+    def gain(self, score):
+        return JensenShannon().gain(score)
+
+    def signed_reward(self, score, sign):
+        return JensenShannon().signed_reward(self._wrong(score), sign)
+
+    def slope_penalty(self, slope):
+        return JensenShannon().slope_penalty(slope)
+
+    def conjugate(self, rho_learner, rho_expert, features=None):
+        return JensenShannon().conjugate(rho_learner, rho_expert, features)
+
+    def scores_of_table(self, num_pairs, features=None):
+        return JensenShannon().scores_of_table(num_pairs, features)
+
+
+KINDS = {
+    "as it should be": {},
+    "sign flipped": {"regularizer": Broken(flipped=True)},
+    "constant reward": {"regularizer": Broken(flipped=False)},
+    "too strong": {"gradient_penalty": 0.0, "learning_rate": 1e-2, "num_score_steps": 64},
+    "too weak": {"learning_rate": 1e-7, "num_score_steps": 1},
+    "actions shuffled": {},
+}
+
+
+OWN_FLAG = {
+    "sign flipped": "sign flipped",
+    "constant reward": "constant reward",
+    "too strong": "score too strong",
+    "too weak": "score too weak",
+    "actions shuffled": "actions do not follow from observations",
+}
+"""What is to be raised by the runs that are broken on purpose."""
+
+
+@functools.cache
+def program(learner, env: str):
+    """What begins a run, and one iteration of it: compiled once for all of its seeds, whose data are arguments."""
+    batch = make(env, num_envs=32)
+
+    def strongly_typed(state):
+        return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), state)
+
+    def begin(key):
+        init_key, reset_key = jax.random.split(key)
+        return strongly_typed(learner.init(batch.spec, key=init_key)), batch.reset(key=reset_key)
+
+    def iterate(state, carry, key, data):
+        collect_key, update_key = jax.random.split(key)
+        carry, rollout = collect(batch, carry, learner.policy(state), key=collect_key, num_steps=learner.num_steps)
+        state, _ = learner.update(state, rollout, data, key=update_key)
+        return strongly_typed(state), carry
+
+    return jax.jit(begin), jax.jit(iterate), learner.steps_per_update(batch.num_envs)
+
+
+def states_of(learner, env: str, data, seed: int, total_steps: int):
+    """The environment steps and the state at every evaluation of a run: what `menura train` would have there."""
+    begin, iterate, size = program(learner, env)
+    root = jax.random.key(seed)
+    state, carry = begin(root)
+    updates = -(-total_steps // size)
+    at = [round(updates * (i + 1) / EVALUATIONS) for i in range(EVALUATIONS)]
+    for update in range(1, updates + 1):
+        state, carry = iterate(state, carry, jax.random.fold_in(root, update), data)
+        if update in at:
+            yield update * size, state
+
+
+def one_run(env: str, kind: str, seed: int) -> dict:
+    """What was read at each evaluation, and the true returns there, which no reading was told of."""
+    total_steps, subsample = TASKS[env]
+    batch = make(env, num_envs=32)
+    learner = replaced(learner_of(find_preset("gail", "trpo", env, batch.spec)), KINDS[kind])
+    shuffled = kind == "actions shuffled"
+    demos, heldout = load_parts(
+        Request(learner, env, demos=expert(env), num_demos=1, subsample=subsample, seed=seed, shuffle_actions=shuffled)
+    )
+    learner = resolve_reward_form(learner, batch, demos)
+    data = demos.expert_data(batch.spec)
+    reader = make_reader(learner, batch.spec, data, heldout, seed=seed)
+    data = jax.tree.map(jnp.asarray, data)
+    few, many = make(env, num_envs=5), make(env, num_envs=EPISODES)
+    readings, returns, before = [], [], None
+    for env_steps, state in states_of(learner, env, data, seed, total_steps):
+        policy = learner.final_policy(state)
+        played = evaluate(few, policy, num_episodes=5, seed=seed, keep_steps=READ_STEPS)
+        reading = reader.read(state, policy, before, played.steps)
+        readings.append({"env_steps": float(env_steps)} | {k: float(f"{v:.6g}") for k, v in reading.items()})
+        returns.append(evaluate(many, policy, num_episodes=EPISODES, seed=10_007).mean)
+        before = policy
+    expert_return = demos.expert_return
+    return {"kind": kind, "seed": seed, "returns": returns, "readings": readings, "expert_return": expert_return}
+
+
+def kept_run(env: str, kind: str, seed: int, *, again: bool) -> dict:
+    """A run measured before, or measured now and kept."""
+    path = RUNS / f"{env}-{kind.replace(' ', '-')}-{seed}.json"
+    if again or not path.exists():
+        print(f"{env}, {kind}, seed {seed}", file=sys.stderr, flush=True)
+        run = one_run(env, kind, seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(run))
+        os.replace(partial, path)
+    return json.loads(path.read_text()) | {"env": env}
+
+
+def rank_correlation(run: dict, proxy: str) -> float:
+    """Spearman's, over the checkpoints of one run; nan where one of the two does not vary."""
+    values = np.array([row.get(proxy, np.nan) for row in run["readings"]])
+    known = np.isfinite(values)
+    if known.sum() < 3 or np.ptp(values[known]) == 0 or np.ptp(np.array(run["returns"])[known]) == 0:
+        return float("nan")
+    return float(scipy.stats.spearmanr(values[known], np.array(run["returns"])[known])[0])
+
+
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """The 95% bootstrap interval of a mean over runs."""
+    rng = np.random.default_rng(0)
+    means = rng.choice(values, (10_000, len(values))).mean(axis=1)
+    return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
+
+
+def shares(run: dict, random_return: float) -> dict[str, float]:
+    """Returns of checkpoints as shares of the best checkpoint's, 0 being the random policy's."""
+    returns = np.array(run["returns"])
+    steps = [row["env_steps"] for row in run["readings"]]
+    chosen = returns[steps.index(best_in(columns_of(run["readings"])))]
+    span = returns.max() - random_return
+    return {"chosen": float((chosen - random_return) / span), "last": float((returns[-1] - random_return) / span)}
+
+
+def stop_of(run: dict) -> int | None:
+    """The evaluation at which `--stop-when-converged` would have ended the run."""
+    rows = run["readings"]
+    return next((i for i in range(len(rows)) if converged(rows[: i + 1])), None)
+
+
+def correlations_row(runs: list[dict]) -> dict:
+    detail = {}
+    for proxy in [name for name in runs[0]["readings"][-1] if name.startswith("proxy/")]:
+        found = np.array([rho for run in runs if not np.isnan(rho := rank_correlation(run, proxy))])
+        if len(found):
+            detail[proxy] = {"mean": float(found.mean()), "interval": interval(found), "runs": len(found)}
+    ranked = sorted(detail.items(), key=lambda item: -abs(item[1]["mean"]))
+    words = [
+        f"{k.removeprefix('proxy/')} {v['mean']:.2f} ({v['interval'][0]:.2f} to {v['interval'][1]:.2f})"
+        for k, v in ranked
+    ]
+    return {"measured": "; ".join(words), "passed": None, "detail": detail}
+
+
+def chosen_row(runs: list[dict], random_returns: dict[str, float]) -> dict:
+    found = [shares(run, random_returns[run["env"]]) for run in runs]
+    chosen, last = (np.array([share[name] for share in found]) for name in ("chosen", "last"))
+    low, high = interval(chosen)
+    by_env = {env: float(chosen[[run["env"] == env for run in runs]].mean()) for env in TASKS}
+    words = f"{100 * chosen.mean():.1f}% ({100 * low:.1f} to {100 * high:.1f}), least {100 * chosen.min():.1f}%; "
+    words += f"the last checkpoint {100 * last.mean():.1f}%, least {100 * last.min():.1f}%"
+    return {"measured": words, "passed": bool(chosen.mean() >= 0.97), "detail": {"runs": found, "by_env": by_env}}
+
+
+def flags_row(runs: list[dict]) -> dict:
+    table = {kind: {flag.name: 0 for flag in ALL_FLAGS} | {"runs": 0} for kind in KINDS}
+    for run in runs:
+        table[run["kind"]]["runs"] += 1
+        for flag in red_flags(columns_of(run["readings"])):
+            table[run["kind"]][flag.name] += 1
+    words, right = [], True
+    for kind, counts in table.items():
+        own = OWN_FLAG.get(kind)
+        others = {name: n for name, n in counts.items() if name not in (own, "runs") and n}
+        fired = counts["runs"] if own is None else counts[own]
+        right &= fired == counts["runs"] and (own is not None or not others)
+        said = f"{kind}: " + ("" if own is None else f"{fired} of {counts['runs']}")
+        said += f"{counts['runs']} runs, no flag" if own is None and not others else ""
+        words.append(said + "".join(f", {name} {n}" for name, n in others.items()))
+    return {"measured": "; ".join(words), "passed": right, "detail": table}
+
+
+def stops_row(runs: list[dict], random_returns: dict[str, float]) -> dict:
+    stops = [(run, at) for run in runs if (at := stop_of(run)) is not None]
+    shared, saved = [], []
+    for run, at in stops:
+        low = random_returns[run["env"]]
+        shared.append((run["returns"][at] - low) / (max(run["returns"]) - low))
+        saved.append(1 - (at + 1) / len(run["returns"]))
+    words = f"{len(stops)} of {len(runs)} runs stop by themselves"
+    if stops:
+        words += f", sparing {100 * np.mean(saved):.0f}% of their steps, at {100 * np.mean(shared):.1f}% of the best "
+        words += f"checkpoint's return (least {100 * np.min(shared):.1f}%)"
+    return {"measured": words, "passed": None, "detail": {"shares": shared, "saved": saved}}
+
+
+def main() -> None:
+    parser = parser_of(__doc__)
+    parser.add_argument("--seeds", type=int, default=11, help="seeds of good runs on each task")
+    parser.add_argument("--broken-seeds", type=int, default=3, help="of runs of each kind that are broken on purpose")
+    parser.add_argument("--kept", action="store_true", help="train nothing: only the runs that are kept already")
+    arguments = parser.parse_args()
+    wanted_runs = [
+        (env, kind, seed)
+        for kind in KINDS
+        for env in TASKS
+        for seed in range(arguments.broken_seeds if kind in OWN_FLAG else arguments.seeds)
+    ]
+    if arguments.kept:
+        wanted_runs = [x for x in wanted_runs if (RUNS / f"{x[0]}-{x[1].replace(' ', '-')}-{x[2]}.json").exists()]
+    runs = [kept_run(*x, again=arguments.again) for x in wanted_runs]
+    good = [run for run in runs if run["kind"] not in OWN_FLAG]
+    random_returns = {env: uniform_return(Request(ConstantReward(TRPO()), env)) for env in TASKS}
+    number = f"{len(good)} GAIL runs on CartPole, Acrobot and Pendulum, {EVALUATIONS} checkpoints each"
+    rows = [
+        ("rank correlation of proxies with the true return", "published, with intervals", correlations_row(good), good),
+        (
+            "best checkpoint chosen by held-out steps, as a share of the best true one",
+            "≥ 97%, mean over ≥ 30 runs",
+            chosen_row(good, random_returns),
+            good,
+        ),
+        ("red flags", "each on its own broken runs, none on good runs", flags_row(runs), runs),
+        ("runs that stop when converged", "–", stops_row(good, random_returns), good),
+    ]
+    for row, asked, measured, over in rows:
+        entry = {
+            "row": row,
+            "asked": asked,
+            "seeds": sorted({run["seed"] for run in over}),
+            "command": ".venv/bin/python benchmarks/bench_reading.py",
+            **measured,
+        }
+        if over is good:
+            entry["measured"] = f"{number}: {entry['measured']}"
+            if len(good) < 30:
+                entry["partial"] = f"{len(good)} of 30 runs"
+        elif len(over) < 15 * arguments.broken_seeds + len(good):
+            entry["partial"] = f"{len(over) - len(good)} of {15 * arguments.broken_seeds} broken runs"
+        write_rows(NAME, [entry], title=TITLE, data=[expert(env) for env in TASKS])
+        show([entry])
+
+
+if __name__ == "__main__":
+    main()
