@@ -245,6 +245,9 @@ def _parse(choices: Choices, arguments: list[str]) -> tuple[TrainOptions, Any]:
     learner: Any = learner_of(preset, regularizer=choices.regularizer)
     if choices.warm_start is not None:
         learner = replaced(learner, warm_fields(preset, load_policy(choices.warm_start)[0]))
+    if "--observations-only" in arguments and hasattr(learner, "bc_updates"):
+        # A preset's cloning has no actions to learn from.
+        learner = replaced(learner, {"bc_updates": 0})
     options = TrainOptions(preset.total_steps, preset.num_envs, demos=choices.dataset)
     flat = dataclasses.make_dataclass(
         "Options",
@@ -328,11 +331,11 @@ def _evaluations(choices: Choices, learner: Any) -> int:
 
 def _refuse_unused(choices: Choices, learner: Any) -> None:
     """Refuse options of a network where the regularizer takes none, and a weight of cloning where that has no part."""
-    if getattr(learner, "bc_updates", None) == 0 and learner.bc_coef != type(learner)().bc_coef:
+    default: Any = learner_of(choices.preset, regularizer=choices.regularizer)
+    if getattr(learner, "bc_updates", None) == 0 and learner.bc_coef != default.bc_coef:
         raise RequestError("--bc-coef weighs cloning, which has no part with --bc-updates 0: leave out one of them.")
     if not isinstance(getattr(learner, "regularizer", None), AbstractFeatureMatching):
         return
-    default = learner_of(choices.preset, regularizer=choices.regularizer)
     for name in OF_THE_NETWORK:
         if getattr(learner, name) != getattr(default, name):
             option = f"--{name.replace('_', '-')}"

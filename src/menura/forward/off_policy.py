@@ -7,7 +7,7 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from menura.core import AbstractForwardLearner, Hyper, Metrics, Transition
+from menura.core import AbstractForwardLearner, Hyper, Metrics, Penalty, Transition
 from menura.replay import Replay
 
 
@@ -35,11 +35,13 @@ class AbstractReplayLearner(AbstractForwardLearner):
         demos: Transition | None = None,
         num_rows: Int[Array, ""] | None = None,
         target_range: tuple[Hyper, Hyper] | None = None,
+        penalty: Penalty | None = None,
     ) -> tuple[Any, Metrics]:
         """Gradient steps on the replay, with ``reward_of`` applied to every transition when it is drawn.
 
         With flat ``demos``, half of each batch is drawn from the first ``num_rows`` of them, or all; with a
-        ``target_range``, what values are drawn to is clipped to it. Pure.
+        ``target_range``, what values are drawn to is clipped to it. ``penalty`` is subtracted from the objective of the
+        policy's steps. Pure.
         """
 
     @abc.abstractmethod

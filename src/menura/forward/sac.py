@@ -267,10 +267,8 @@ class SAC(AbstractReplayLearner):
         penalty: Penalty | None = None,
     ) -> tuple[SACState, Metrics]:
         """The rollout into the replay with this reward, then ``num_updates`` gradient steps."""
-        if penalty is not None:
-            raise RequestError("SAC's policy step holds no penalty: use trpo or ppo, or set bc_updates to 0.")
         state = self.store(state, eqx.tree_at(lambda t: t.reward, batch, reward))
-        return self.learn(state, lambda step: step.reward, key=key)
+        return self.learn(state, lambda step: step.reward, key=key, penalty=penalty)
 
     def store(self, state: SACState, batch: Transition) -> SACState:
         """A rollout ``[time, env]`` into the replay."""
@@ -295,12 +293,13 @@ class SAC(AbstractReplayLearner):
         demos: Transition | None = None,
         num_rows: Int[Array, ""] | None = None,
         target_range: tuple[Hyper, Hyper] | None = None,
+        penalty: Penalty | None = None,
     ) -> tuple[SACState, Metrics]:
         """``num_updates`` gradient steps on what is in the replay, none before ``learning_starts``.
 
         ``reward_of`` is applied to every transition when it is drawn, so that a reward that changes is never stale.
         With flat ``demos``, half of each batch is drawn from the first ``num_rows`` of them, or all, and stands first.
-        Targets are clipped to ``target_range`` where there is one.
+        Targets are clipped to ``target_range`` where there is one, and ``penalty`` is added to the policy's loss.
         """
         replay = state.replay
         moves = state.num_seen >= self.learning_starts + self.critic_steps
@@ -319,7 +318,9 @@ class SAC(AbstractReplayLearner):
         def one_step(learned, step_key):
             sample_key, noise_key = jax.random.split(step_key)
             rows = draw(sample_key)
-            new, metrics = self._gradient_step(learned, rows, jax.vmap(reward_of)(rows), target_range, noise_key)
+            new, metrics = self._gradient_step(
+                learned, rows, jax.vmap(reward_of)(rows), target_range, penalty, noise_key
+            )
             return (self._held(moves, learned, new) if self.critic_steps else new), metrics
 
         def go(learned):
@@ -348,6 +349,7 @@ class SAC(AbstractReplayLearner):
         rows: Transition,
         reward: Float[Array, " batch"],
         target_range: tuple[Hyper, Hyper] | None,
+        penalty: Penalty | None,
         key: PRNGKeyArray,
     ):
         """Values, then policy, then temperature, then target copies."""
@@ -371,7 +373,8 @@ class SAC(AbstractReplayLearner):
         def policy_loss(network):
             newer = eqx.tree_at(lambda p: p.network, policy, network)
             value, entropy = jax.vmap(lambda o, k: self._value(newer, q, o, k, temperature))(rows.obs, keys[1])
-            return -jnp.mean(value), jnp.mean(entropy)
+            loss = -jnp.mean(value) if penalty is None else penalty(newer) - jnp.mean(value)
+            return loss, jnp.mean(entropy)
 
         (policy_error, entropy), gradient = jax.value_and_grad(policy_loss, has_aux=True)(policy.network)
         step, policy_opt = self._optimizer.update(gradient, policy_opt)

@@ -120,15 +120,13 @@ class GAIL(AbstractHolder):
     observations_only: bool = False
     """Score pairs of observations, this one and the next, instead of actions; demonstrations may then hold none."""
     bc_updates: int = 0
-    """Updates over which cloning's loss fades from the policy's step, for one that begins with --warm-start."""
+    """Updates over which cloning's loss fades from the policy's step."""
     bc_coef: Hyper = 1.0
     """Weight of cloning's loss at first."""
 
     def __check_init__(self):
         if self.observations_only and self.bc_updates:
             raise RequestError("observations_only has no actions to clone: set bc_updates to 0 (--bc-updates 0).")
-        if self.bc_updates and isinstance(self.forward, AbstractReplayLearner):
-            raise RequestError("From a replay cloning has no part in the policy's step: leave out --bc-updates.")
 
     @property
     def _optimizer(self) -> optax.GradientTransformation:
@@ -189,7 +187,7 @@ class GAIL(AbstractHolder):
         if isinstance(self.forward, AbstractReplayLearner):
             center_key, forward_key = jax.random.split(forward_key)
             reward_of, ending, about_ending = self._reward_from_replay(self.forward, state, demos, center_key)
-            forward, forward_metrics = self.forward.learn(state.forward, reward_of, key=forward_key)
+            forward, forward_metrics = self.forward.learn(state.forward, reward_of, key=forward_key, penalty=penalty)
             metrics |= about_ending
         else:
             forward, forward_metrics = self.forward.update(

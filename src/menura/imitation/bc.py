@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from menura.core import AbstractImitationLearner, ExpertData, Hyper, Metrics, Spec, Transition
 from menura.forward.on_policy import log_probs_of, trainable
+from menura.forward.sac import SquashedPolicy
 from menura.networks import Activation, GaussianPolicy, Policy, RunningNorm, make_policy, mean_of_rows
 
 
@@ -25,12 +26,16 @@ def negative_log_likelihood(
     return -mean_of_rows(log_probs_of(policy, demos.obs, demos.action), num_rows)
 
 
-def distance_to_demos(policy: Policy, reference: Policy, demos: Transition) -> Float[Array, ""]:
+def distance_to_demos(policy: Policy | SquashedPolicy, reference: Any, demos: Transition) -> Float[Array, ""]:
     """−mean log π(expert action | obs) with the deviations of ``reference`` where actions are real.
 
     As a penalty of reinforcement learning it draws the mean to the expert's actions. With the policy's own deviations
-    it would be lowest for none at all, and there would be nothing left to explore with.
+    it would be lowest for none at all, and there would be nothing left to explore with. Of a squashed policy it is the
+    mean of ‖mode − expert action‖², in half-widths of the bounds, where log-densities have no limit.
     """
+    if isinstance(policy, SquashedPolicy):
+        mode = jax.vmap(lambda obs: policy.distribution(obs).mode())(demos.obs)
+        return jnp.mean(jnp.sum(jnp.square((mode - demos.action) / policy.half_width), axis=1))
     if isinstance(policy, GaussianPolicy) and isinstance(reference, GaussianPolicy):
         policy = eqx.tree_at(lambda p: p.log_std, policy, jax.lax.stop_gradient(reference.log_std))
     return negative_log_likelihood(policy, demos)

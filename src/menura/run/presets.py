@@ -42,13 +42,20 @@ _QUICK = {
 }
 
 _REPLAY = {
-    # 8 copies of 16 steps and 64 gradient steps: one for every two steps of the environment.
-    "forward.num_updates": 64,
+    # 8 copies of 16 steps and 128 gradient steps: one for every step of the environment.
+    "forward.num_updates": 128,
+    "forward.batch_size": 128,
     "forward.replay_size": 150_000,
     "forward.learning_starts": 2_000,
     "forward.learning_rate": 1e-3,
     # At 1 the first thousands of gradient steps are spent on entropy.
     "forward.initial_temperature": 0.05,
+}
+
+_CLONING = {
+    "num_score_steps": 16,
+    # Fades over the whole run: bc_updates is its number of updates.
+    "bc_coef": 20.0,
 }
 
 _DISCRETE_REPLAY = {
@@ -98,8 +105,10 @@ PRESETS: tuple[Preset, ...] = (
     Preset("airl", "ppo", "discrete", 300_000, 32, {"gradient_norm": 0.0, "reward_form": "auto"}),
     Preset("airl", "ppo", "box", 1_000_000, 32, {"reward_form": "auto", "forward.initial_log_std": -1.0}),
     Preset("gail", "sac", "discrete", 50_000, 8, _DISCRETE_REPLAY | {"num_score_steps": 16, "gradient_norm": 0.0}),
-    Preset("gail", "sac", "box", 150_000, 8, _REPLAY | {"num_score_steps": 16}),
-    Preset("gail", "sac", "Ant", 500_000, 8, _REPLAY | {"num_score_steps": 16, "forward.replay_size": 200_000}),
+    Preset("gail", "sac", "box", 150_000, 8, _REPLAY | _CLONING | {"bc_updates": 1_172}),
+    Preset(
+        "gail", "sac", "Ant", 500_000, 8, _REPLAY | _CLONING | {"bc_updates": 3_906, "forward.replay_size": 200_000}
+    ),
     *(
         Preset(algorithm, "sac", family, total_steps, 8, fields)
         for algorithm in ("sqil", "lsiq")
@@ -133,7 +142,7 @@ def warm_fields(preset: Preset, policy: Any) -> dict[str, Any]:
         }
     if forward == "sac":
         fields["linear_mean"] = isinstance(policy, GaussianPolicy) or getattr(policy, "linear_mean", False)
-    # From a replay cloning has no part in the policy's step.
+    # Presets with sac have cloning in the policy's step by themselves.
     own = WARM.get(preset.algorithm, {}) if prefix and forward != "sac" else {}
     return {prefix + name: value for name, value in fields.items()} | own
 
