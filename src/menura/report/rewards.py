@@ -81,11 +81,11 @@ def _steepest_pairs(mean_reward: Any, center: np.ndarray, low: np.ndarray, high:
 def _slice(
     mean_reward: Any, chart: Chart, center: np.ndarray, pair: tuple[int, int], low: np.ndarray, high: np.ndarray
 ) -> Slice:
-    sides = [np.arange(chart.cells) if chart.cells else np.linspace(low[i], high[i], RESOLUTION) for i in pair]
-    x, y = np.meshgrid(*sides)
+    across, up = (np.arange(chart.cells) if chart.cells else np.linspace(low[i], high[i], RESOLUTION) for i in pair)
+    x, y = np.meshgrid(across, up)
     points = np.repeat(center[None].astype(np.float64), x.size, axis=0)
     points[:, pair[0]], points[:, pair[1]] = x.ravel(), y.ravel()
-    return Slice(pair, *sides, mean_reward(points).reshape(x.shape))
+    return Slice(pair, across, up, mean_reward(points).reshape(x.shape))
 
 
 def reward_figure(
