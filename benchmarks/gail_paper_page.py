@@ -14,6 +14,7 @@ and ours, *theirs → ours*, normalized: 0 is the uniform random policy (ours, f
 demonstrations are of (theirs and ours each their own). Means are over 7 seeds on classic control and of one on MuJoCo;
 ± in the second table is the deviation of all their evaluation episodes together. A dash was not measured, by us or by
 them. Reacher is GAIL without the entropy of the policy (λ = 0), and on MuJoCo the environments are of another version.
+What is below −0.15 lies outside the picture.
 
 ![Normalized return by the number of trajectories: theirs dashed, ours drawn through](images/gail_paper.png)
 """
@@ -59,7 +60,7 @@ def lead(rows: list[dict[str, Any]]) -> list[str]:
             minutes = sum(seconds.values()) / 60
             lines.append(
                 f"{name}: {len(seconds)} of {total} cells, {runs} runs in {minutes:.0f} minutes; the "
-                f"slowest cell ({slowest[2]} on {slowest[0]}, {slowest[1]} trajectories) took {seconds[slowest]:.0f} s."
+                f"slowest cell ({slowest[2]} on {slowest[0]}, size {slowest[1]}) took {seconds[slowest]:.0f} s."
             )
             lines.append("")
     return lines
