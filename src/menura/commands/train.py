@@ -245,7 +245,7 @@ def _parse(choices: Choices, arguments: list[str]) -> tuple[TrainOptions, Any]:
     learner: Any = learner_of(preset, regularizer=choices.regularizer)
     if choices.warm_start is not None:
         learner = replaced(learner, warm_fields(preset, load_policy(choices.warm_start)[0]))
-    if "--observations-only" in arguments and hasattr(learner, "bc_updates"):
+    elif "--observations-only" in arguments and hasattr(learner, "bc_updates"):
         # A preset's cloning has no actions to learn from.
         learner = replaced(learner, {"bc_updates": 0})
     options = TrainOptions(preset.total_steps, preset.num_envs, demos=choices.dataset)
