@@ -8,7 +8,7 @@ from pathlib import Path
 from by_seed import measure_seeds, menura, reaches, seeds_parser, spread, with_data
 
 NAME, TITLE = "offpolicy", "Imitation from replay"
-UPDATES = "1 gradient step every 2 steps"
+UPDATES = "1 gradient step on 128 transitions every step"
 
 
 def first_at(result, least):
