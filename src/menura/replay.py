@@ -47,9 +47,13 @@ class Replay(eqx.Module):
         size = jnp.minimum(self.size + count, self.capacity)
         return eqx.tree_at(lambda r: (r.rows, r.position, r.size), self, (written, position, size))
 
-    def sample(self, key: PRNGKeyArray, n: int) -> Transition:
-        """``n`` transitions with equal chances, with replacement; there must be one."""
-        return sample_rows(self.rows, key, n, self.size)
+    def sample(self, key: PRNGKeyArray, n: int, *, newest: int | None = None) -> Transition:
+        """``n`` transitions with equal chances, with replacement, of all or of the ``newest``; there must be one."""
+        if newest is None:
+            return sample_rows(self.rows, key, n, self.size)
+        age = jax.random.randint(key, (n,), 0, jnp.minimum(self.size, newest))
+        index = (self.position - 1 - age) % self.capacity
+        return jax.tree.map(lambda x: x[index], self.rows)
 
 
 def sample_rows(rows: Transition, key: PRNGKeyArray, n: int, size: int | Int[Array, ""]) -> Transition:

@@ -96,6 +96,8 @@ class GAIL(AbstractHolder):
     """Gradient steps of the score after each rollout."""
     score_batch_size: int = 256
     """Steps of the learner, and as many of the expert, in one of them."""
+    score_replay_size: int = 0
+    """With sac: the newest steps of the replay that the score is told the expert from; 0 for all of them."""
     gradient_penalty: Hyper = 1.0
     """Weight of (‖∇ score‖ − gradient_norm)² between expert and learner; 0 for none."""
     gradient_norm: Hyper = 1.0
@@ -268,7 +270,8 @@ class GAIL(AbstractHolder):
         rows = flatten_time(batch)
         if replay is not None:
             draw_key, key = jax.random.split(key)
-            rows = replay.sample(draw_key, self.num_score_steps * self.score_batch_size)
+            newest = self.score_replay_size or None
+            rows = replay.sample(draw_key, self.num_score_steps * self.score_batch_size, newest=newest)
         of_learner, of_expert = (jax.vmap(score.features)(*self._seen(x)) for x in (rows, demos.train))
         return self._fit_features(score, state.opt_state, of_learner, of_expert, demos.train_size, key)
 
