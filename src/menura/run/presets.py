@@ -52,10 +52,13 @@ _REPLAY = {
     "forward.initial_temperature": 0.05,
 }
 
-_CLONING = {
+_SCORED_REPLAY = _REPLAY | {
     "num_score_steps": 16,
-    # Fades over the whole run: bc_updates is its number of updates.
+    # The score tells the expert from what the policy does now rather than from what it did long ago.
+    "score_replay_size": 20_000,
+    # Cloning helps at first, and would hold the policy back in the end: it fades over 64,000 steps.
     "bc_coef": 20.0,
+    "bc_updates": 500,
 }
 
 _DISCRETE_REPLAY = {
@@ -92,6 +95,7 @@ PRESETS: tuple[Preset, ...] = (
         32,
         {"gradient_norm": 0.0, "forward.gamma": 0.99, "forward.policy_averaging": 0.97},
     ),
+    Preset("gail", "trpo", "MountainCar", 1_000_000, 32, {"forward.gamma": 0.99}),
     Preset("gail", "trpo", "box", 1_000_000, 32),
     Preset("gail", "trpo", "Hopper", 640_000, 32),
     Preset("gail", "trpo", "HalfCheetah", 460_000, 32, _QUICK),
