@@ -217,7 +217,8 @@ def chosen_row(runs: list[dict], random_returns: dict[str, float]) -> dict:
     found = [shares(run, random_returns[run["env"]]) for run in runs]
     chosen, last = (np.array([share[name] for share in found]) for name in ("chosen", "last"))
     low, high = interval(chosen)
-    by_env = {env: float(chosen[[run["env"] == env for run in runs]].mean()) for env in TASKS}
+    envs = dict.fromkeys(run["env"] for run in runs)
+    by_env = {env: float(chosen[[run["env"] == env for run in runs]].mean()) for env in envs}
     words = f"{100 * chosen.mean():.1f}% ({100 * low:.1f} to {100 * high:.1f}), least {100 * chosen.min():.1f}%; "
     words += f"the last checkpoint {100 * last.mean():.1f}%, least {100 * last.min():.1f}%"
     return {"measured": words, "passed": bool(chosen.mean() >= 0.97), "detail": {"runs": found, "by_env": by_env}}
@@ -272,7 +273,8 @@ def main() -> None:
     runs = [kept_run(*x, again=arguments.again) for x in wanted_runs]
     good = [run for run in runs if run["kind"] not in OWN_FLAG]
     random_returns = {env: uniform_return(Request(ConstantReward(TRPO()), env)) for env in TASKS}
-    number = f"{len(good)} GAIL runs on CartPole, Acrobot and Pendulum, {EVALUATIONS} checkpoints each"
+    envs = ", ".join(dict.fromkeys(run["env"] for run in good))
+    number = f"{len(good)} GAIL runs on {envs}, {EVALUATIONS} checkpoints each"
     rows = [
         ("rank correlation of proxies with the true return", "published, with intervals", correlations_row(good), good),
         (
@@ -298,6 +300,8 @@ def main() -> None:
                 entry["partial"] = f"{len(good)} of 30 runs"
         elif len(over) < 15 * arguments.broken_seeds + len(good):
             entry["partial"] = f"{len(over) - len(good)} of {15 * arguments.broken_seeds} broken runs"
+        if "partial" in entry:
+            entry["passed"] = None
         write_rows(NAME, [entry], title=TITLE, data=[expert(env) for env in TASKS])
         show([entry])
 
