@@ -29,7 +29,7 @@ from menura.run.launch import Request, load_parts, uniform_return
 from menura.run.presets import find_preset, learner_of
 from menura.run.reading import READ_STEPS, make_reader
 from menura.run.registry import replaced
-from menura.run.train import resolve_reward_form
+from menura.run.resolve import resolve_reward_form
 
 NAME, TITLE = "reading", "Reading a run without its reward"
 RUNS = EXPERTS / "reading"

@@ -25,7 +25,7 @@ from menura.imitation.linear import LinearScore
 from menura.regularizers import AbstractFeatureMatching, FeatureExpectation, JensenShannon
 from menura.replay import Replay
 from menura.run.registry import REGULARIZERS
-from menura.run.train import resolve_reward_form
+from menura.run.resolve import resolve_reward_form
 from tests.learners import SPECS, VARIANTS, expert_data, random_transitions
 
 GAMMA = 0.9

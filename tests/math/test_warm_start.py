@@ -14,7 +14,7 @@ from menura.forward.sac import before_squashing
 from menura.forward.warm_start import begun_with, taken_over
 from menura.imitation.bc import distance_to_demos
 from menura.networks import RunningNorm, make_policy
-from menura.run.train import warm_policy
+from menura.run.resolve import warm_policy
 from tests.learners import SMALL, SPECS, random_transitions
 
 SAC_LIKE_BC = dataclasses.replace(SMALL["sac"], activation="tanh", linear_mean=True)

@@ -17,7 +17,8 @@ from menura.imitation.adversarial import GAIL
 from menura.imitation.bc import BC
 from menura.networks import Categorical, RunningNorm
 from menura.run.registry import to_json
-from menura.run.train import resolve_reward_form, train
+from menura.run.resolve import resolve_reward_form
+from menura.run.train import train
 from tests.learners import SPECS, expert_data, random_transitions
 
 GAMMA = 0.9

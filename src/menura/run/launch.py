@@ -45,21 +45,11 @@ from menura.run.artifacts import (
 )
 from menura.run.experts import Expert, KeepsLabels, load_expert
 from menura.run.folder import RunFolder, load_checkpoint
+from menura.run.iteration import Asked, Made
 from menura.run.registry import algorithm_name, from_json, to_json
+from menura.run.resolve import resolve_max_labels, resolve_reward_form, sees_actions, warm_policy
 from menura.run.reward import FOLDER, check_fits, learns_reward, read_reward, save_reward
-from menura.run.train import (
-    NOTHING_TO_READ,
-    Asked,
-    Checkpoint,
-    Made,
-    Watcher,
-    alone,
-    resolve_max_labels,
-    resolve_reward_form,
-    sees_actions,
-    training,
-    warm_policy,
-)
+from menura.run.train import NOTHING_TO_READ, Checkpoint, Watcher, alone, training
 
 FINAL_EPISODES = 50
 """Episodes of the evaluation that ``result.json`` holds."""

@@ -26,8 +26,9 @@ from menura.core import ExpertData, RequestError, Transition
 from menura.environments.base import NativeEnvs
 from menura.imitation.dagger import DAgger
 from menura.run.folder import RunFolder
+from menura.run.iteration import Asked, Made, Problem, pure_iteration
 from menura.run.launch import Prepared, Request, begin, prepare, training_in, uniform_return
-from menura.run.train import Asked, Made, Problem, Watcher, interrupt_flag, pure_iteration
+from menura.run.train import Watcher, interrupt_flag
 
 
 def seeds_of(text: str) -> tuple[int, ...]:

@@ -1,7 +1,6 @@
 """``train``: the only training loop there is, for every learner and every kind of environment.
 
-An iteration is ``collect`` and ``update``. On a native environment both are one jitted call. Its key
-comes from the seed and its number alone, so that a resumed run draws what the first one would have.
+An iteration's key comes from the seed and its number alone, so that a resumed run draws what the first one would have.
 """
 
 import dataclasses
@@ -9,40 +8,31 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from menura.core import (
     AbstractForwardLearner,
     AbstractLearner,
     AbstractPolicy,
-    ExpertData,
-    Metrics,
     RequestError,
     Spec,
-    Transition,
 )
 from menura.demonstrations.episodes import Demonstrations
-from menura.demonstrations.labels import are_labels, asking
 from menura.environments.base import Envs, NativeEnvs
-from menura.environments.collect import QUICK_COMPILATION, collect
-from menura.evaluation import Evaluation, UniformPolicy, evaluate
-from menura.forward.off_policy import AbstractReplayLearner
-from menura.forward.warm_start import begun_with, taken_over
-from menura.imitation.adversarial import GAIL
-from menura.imitation.airl import AIRL
-from menura.imitation.bc import BC
-from menura.imitation.dagger import DAgger
-from menura.imitation.reward import LearnedReward, update_on
+from menura.environments.collect import QUICK_COMPILATION
+from menura.evaluation import Evaluation, evaluate
+from menura.forward.warm_start import begun_with
+from menura.imitation.reward import LearnedReward
 from menura.imitation.rules import converged, newest_is_best
-from menura.regularizers import JensenShannon
+from menura.run.iteration import Asked, Made, Problem, make_iterate, strongly_typed
 from menura.run.reading import READ_STEPS, make_reader
+from menura.run.resolve import expert_data_of, how_to_ask, resolve_max_labels, resolve_reward_form, warm_policy
 
 Result = TypeVar("Result")
 
@@ -110,53 +100,6 @@ NOTHING_TO_READ = (
     "Whether a run has converged is read from demonstrations that it does not learn from: hold some out with "
     "--num-demos, --subsample or --heldout-fraction, and evaluate with --eval-every."
 )
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What all iterations of a run share."""
-
-    learner: AbstractLearner
-    env: Envs | None
-    """``None`` where the learner does not act."""
-    expert: Any
-    """What is learned from beside the environment: :class:`ExpertData`, a :class:`LearnedReward`, or ``None``."""
-    ask: Callable[..., Any] | None = None
-    """How rollouts are made where an expert is asked."""
-
-    @property
-    def is_pure(self) -> bool:
-        """Whether an iteration is one jitted call: no simulator and no expert on the host has a part in it."""
-        return self.ask is None and (self.env is None or isinstance(self.env, NativeEnvs))
-
-    @property
-    def compiler_options(self) -> Any:
-        """For the program of an iteration: that of networks alone gains nothing from more optimisation."""
-        return QUICK_COMPILATION if self.env is None else None
-
-
-@dataclass(frozen=True)
-class Asked:
-    """An iteration that a loop of training wants made."""
-
-    problem: Problem
-    state: Any
-    carry: Any
-    key: Any
-    truncate: bool
-    """Whether host simulators begin afresh after it."""
-
-
-@dataclass(frozen=True)
-class Made:
-    """What an iteration gave."""
-
-    state: Any
-    carry: Any
-    outcome: Any
-    """Rewards, terminations and truncations ``[time, env]``; ``None`` where the learner does not act."""
-    metrics: dict[str, Any]
-    seconds: float
 
 
 class Watcher:
@@ -274,8 +217,8 @@ def training(
         raise RequestError("Give an environment or a spec, so that the networks can be built.")
     num_envs = env.num_envs if acts and env is not None else 0
     learner = resolve_max_labels(resolve_reward_form(learner, env, demos), total_steps, num_envs)
-    data = _expert_data(learner, demos, spec, seed)
-    ask = _asking(learner, env, expert)
+    data = expert_data_of(learner, demos, spec, seed)
+    ask = how_to_ask(learner, env, expert)
     reader = None if eval_env is None else make_reader(learner, spec, data, heldout, seed=seed)
     if stop_when_converged and reader is None:
         raise RequestError(NOTHING_TO_READ)
@@ -355,7 +298,7 @@ def _beginning(
     init_key, reset_key = jax.random.split(root)
 
     def init(key: Any) -> Any:
-        return _strongly_typed(learner.init(spec, key=key))
+        return strongly_typed(learner.init(spec, key=key))
 
     state = jax.jit(init, compiler_options=QUICK_COMPILATION)(init_key)
     carry = env.reset(key=reset_key) if isinstance(env, NativeEnvs) and num_envs else None
@@ -365,151 +308,6 @@ def _beginning(
 def _copied(checkpoint: Checkpoint) -> tuple[Any, Any, Progress]:
     """A checkpoint's parts; training changes the progress, and must not change the checkpoint's."""
     return checkpoint.state, checkpoint.carry, dataclasses.replace(checkpoint.progress)
-
-
-def resolve_reward_form(learner: AbstractLearner, env: Envs | None, demos: Demonstrations | None) -> AbstractLearner:
-    """A learner whose ``reward_form="auto"`` is replaced by what environment and demonstrations say.
-
-    **The rule.** A reward that is never negative pays for living on, and one that is never positive for
-    ending. Where the expert's episodes are shorter than the uniform policy's, ending is what it is good at,
-    and the form is ``negative``; elsewhere, and where none of its episodes ends by termination, ``positive``.
-    Where endings lead to an absorbing state (learners from a replay), it carries what they are worth, and rewards of
-    either sign are right: the logit of DAC for Jensen–Shannon, the regularizer's own for the others.
-    """
-    if not isinstance(learner, GAIL | AIRL) or learner.reward_form != "auto" or demos is None or env is None:
-        return learner
-    if isinstance(learner, GAIL) and isinstance(learner.forward, AbstractReplayLearner):
-        form = "logit" if isinstance(learner.regularizer, JensenShannon) else "centered"
-        return dataclasses.replace(learner, reward_form=form)
-    # Departs from Ho & Ermon 2016: the form follows from the data instead of being set by hand for each task,
-    # because it decides some tasks by itself.
-    form = "positive"
-    if any(episode.terminated for episode in demos.episodes):
-        uniform = evaluate(env, UniformPolicy(env.spec), num_episodes=32, deterministic=False)
-        form = "negative" if np.mean(demos.lengths) < np.mean(uniform.lengths) else "positive"
-    return dataclasses.replace(learner, reward_form=form)
-
-
-def resolve_max_labels(learner: AbstractLearner, total_steps: int, num_envs: int) -> AbstractLearner:
-    """DAgger with room for the labels of the whole run, whose last round may go past ``total_steps``."""
-    if not isinstance(learner, DAgger):
-        return learner
-    size = learner.steps_per_update(num_envs)
-    needed = -(-total_steps // size) * size
-    if 0 < learner.max_labels < needed:
-        raise RequestError(f"max_labels={learner.max_labels} must hold the run's {needed} labels: leave it out.")
-    return dataclasses.replace(learner, max_labels=learner.max_labels or needed)
-
-
-def _asking(learner: AbstractLearner, env: Envs | None, expert: Any) -> Callable[..., Any] | None:
-    """How rollouts are made where an expert is asked; ``None`` where none is."""
-    if not isinstance(learner, DAgger):
-        return None
-    if expert is None or env is None:
-        raise RequestError("DAgger asks an expert: give it one with --expert RUN or --expert module:object.")
-    return asking(env, expert)
-
-
-def _expert_data(learner: AbstractLearner, demos: Demonstrations | None, spec: Spec, seed: int) -> ExpertData | None:
-    if isinstance(learner, AbstractForwardLearner | DAgger):
-        return None
-    if demos is None:
-        raise RequestError(f"{type(learner).__name__} learns from demonstrations: give it some with --demos PATH.")
-    if are_labels(demos) and not isinstance(learner, BC):
-        raise RequestError(
-            f"{demos.source} holds an expert's answers in states that it did not lead to: only bc can learn from them."
-        )
-    expert = demos.expert_data(spec, learner.heldout_fraction, seed, with_actions=sees_actions(learner))
-    return jax.tree.map(jnp.asarray, expert)
-
-
-def warm_policy(learner: AbstractLearner, spec: Spec, policy: AbstractPolicy) -> AbstractPolicy:
-    """A policy as one that the learner can begin with, or one sentence that says why it cannot be."""
-    forward, options = (learner, "--") if isinstance(learner, AbstractForwardLearner) else (None, "--forward.")
-    forward = forward or getattr(learner, "forward", None)
-    if forward is None:
-        raise RequestError(f"{type(learner).__name__} acts on nothing while it learns: leave out the warm start.")
-    return taken_over(forward, spec, policy, options=options)
-
-
-def sees_actions(learner: AbstractLearner) -> bool:
-    """Whether an imitation learner looks at the demonstrations' actions."""
-    return not getattr(learner, "observations_only", False)
-
-
-def _strongly_typed(state: Any) -> Any:
-    """The state without JAX's weak types, which would make the second iteration compile again."""
-    return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), state)
-
-
-def pure_update(learner: AbstractLearner) -> Callable[..., tuple[Any, Metrics]]:
-    """(state, rollout, expert, key) -> (state, metrics), for every kind of learner.
-
-    ``expert`` is what is learned from beside the environment.
-    """
-
-    def update(
-        state: Any, rollout: Transition | None, expert: ExpertData | LearnedReward | None, key: Any
-    ) -> tuple[Any, Metrics]:
-        if isinstance(learner, AbstractForwardLearner):
-            assert rollout is not None
-            if isinstance(expert, LearnedReward):
-                new, metrics = update_on(learner, state, rollout, expert, key=key)
-            else:
-                new, metrics = learner.update(state, rollout, rollout.reward, key=key)
-        elif isinstance(learner, DAgger):
-            assert rollout is not None
-            new, metrics = learner.update(state, rollout, None, key=key)
-        else:
-            assert isinstance(expert, ExpertData)
-            new, metrics = learner.update(state, rollout, expert, key=key)
-        return _strongly_typed(new), metrics
-
-    return update
-
-
-def pure_iteration(learner: AbstractLearner, env: NativeEnvs | None) -> Callable[..., Any]:
-    """(state, carry, key, expert) -> (state, carry, (reward, terminated, truncated), metrics), where no host acts."""
-    update = pure_update(learner)
-
-    def iterate(state, carry, key, expert):
-        collect_key, update_key = jax.random.split(key)
-        if env is None:
-            state, metrics = update(state, None, expert, update_key)
-            return state, None, None, metrics
-        carry, rollout = collect(env, carry, learner.policy(state), key=collect_key, num_steps=learner.num_steps)
-        state, metrics = update(state, rollout, expert, update_key)
-        return state, carry, (rollout.reward, rollout.terminated, rollout.truncated), metrics
-
-    return iterate
-
-
-def make_iterate(problem: Problem) -> Callable[..., Any]:
-    """One iteration: (state, carry, key, truncate) -> (state, carry, (reward, terminated, truncated), metrics)."""
-    learner, env, expert, ask = problem.learner, problem.env, problem.expert, problem.ask
-    if problem.is_pure:
-        assert env is None or isinstance(env, NativeEnvs)
-        iterate = jax.jit(pure_iteration(learner, env), compiler_options=problem.compiler_options)
-        return lambda state, carry, key, truncate: iterate(state, carry, key, expert)
-    update = pure_update(learner)
-    jitted_update = jax.jit(update, compiler_options=QUICK_COMPILATION)
-    policy_of = jax.jit(learner.policy)
-
-    def iterate_host(state, carry, key, truncate):
-        collect_key, update_key = jax.random.split(key)
-        assert env is not None
-        if ask is not None and isinstance(learner, DAgger):
-            share = float(learner.expert_share(state))
-            carry, rollout = ask(carry, policy_of(state), share=share, key=collect_key, num_steps=learner.num_steps)
-        else:
-            carry, rollout = collect(env, carry, policy_of(state), key=collect_key, num_steps=learner.num_steps)
-        if truncate and not isinstance(env, NativeEnvs):
-            # The simulators are begun afresh after this rollout: their open episodes end here.
-            rollout.truncated[-1] |= ~rollout.terminated[-1]
-        state, metrics = jitted_update(state, rollout, expert, update_key)
-        return state, carry, (rollout.reward, rollout.terminated, rollout.truncated), metrics
-
-    return iterate_host
 
 
 def _checkpoint_follows(env_steps: int, steps_per_update: int, total_steps: int, eval_every: int) -> bool:

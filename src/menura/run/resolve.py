@@ -1,0 +1,93 @@
+"""What is decided before training begins: options left to the data, and data in the form a learner takes."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from menura.core import AbstractForwardLearner, AbstractLearner, AbstractPolicy, ExpertData, RequestError, Spec
+from menura.demonstrations.episodes import Demonstrations
+from menura.demonstrations.labels import are_labels, asking
+from menura.environments.base import Envs
+from menura.evaluation import UniformPolicy, evaluate
+from menura.forward.off_policy import AbstractReplayLearner
+from menura.forward.warm_start import taken_over
+from menura.imitation.adversarial import GAIL
+from menura.imitation.airl import AIRL
+from menura.imitation.bc import BC
+from menura.imitation.dagger import DAgger
+from menura.regularizers import JensenShannon
+
+
+def resolve_reward_form(learner: AbstractLearner, env: Envs | None, demos: Demonstrations | None) -> AbstractLearner:
+    """A learner whose ``reward_form="auto"`` is replaced by what environment and demonstrations say.
+
+    **The rule.** A reward that is never negative pays for living on, and one that is never positive for
+    ending. Where the expert's episodes are shorter than the uniform policy's, ending is what it is good at,
+    and the form is ``negative``; elsewhere, and where none of its episodes ends by termination, ``positive``.
+    Where endings lead to an absorbing state (learners from a replay), it carries what they are worth, and rewards of
+    either sign are right: the logit of DAC for Jensen–Shannon, the regularizer's own for the others.
+    """
+    if not isinstance(learner, GAIL | AIRL) or learner.reward_form != "auto" or demos is None or env is None:
+        return learner
+    if isinstance(learner, GAIL) and isinstance(learner.forward, AbstractReplayLearner):
+        form = "logit" if isinstance(learner.regularizer, JensenShannon) else "centered"
+        return dataclasses.replace(learner, reward_form=form)
+    # Departs from Ho & Ermon 2016: the form follows from the data instead of being set by hand for each task,
+    # because it decides some tasks by itself.
+    form = "positive"
+    if any(episode.terminated for episode in demos.episodes):
+        uniform = evaluate(env, UniformPolicy(env.spec), num_episodes=32, deterministic=False)
+        form = "negative" if np.mean(demos.lengths) < np.mean(uniform.lengths) else "positive"
+    return dataclasses.replace(learner, reward_form=form)
+
+
+def resolve_max_labels(learner: AbstractLearner, total_steps: int, num_envs: int) -> AbstractLearner:
+    """DAgger with room for the labels of the whole run, whose last round may go past ``total_steps``."""
+    if not isinstance(learner, DAgger):
+        return learner
+    size = learner.steps_per_update(num_envs)
+    needed = -(-total_steps // size) * size
+    if 0 < learner.max_labels < needed:
+        raise RequestError(f"max_labels={learner.max_labels} must hold the run's {needed} labels: leave it out.")
+    return dataclasses.replace(learner, max_labels=learner.max_labels or needed)
+
+
+def how_to_ask(learner: AbstractLearner, env: Envs | None, expert: Any) -> Callable[..., Any] | None:
+    """How rollouts are made where an expert is asked; ``None`` where none is."""
+    if not isinstance(learner, DAgger):
+        return None
+    if expert is None or env is None:
+        raise RequestError("DAgger asks an expert: give it one with --expert RUN or --expert module:object.")
+    return asking(env, expert)
+
+
+def expert_data_of(learner: AbstractLearner, demos: Demonstrations | None, spec: Spec, seed: int) -> ExpertData | None:
+    """Demonstrations as arrays for a learner from them, or one sentence that says why they cannot be used."""
+    if isinstance(learner, AbstractForwardLearner | DAgger):
+        return None
+    if demos is None:
+        raise RequestError(f"{type(learner).__name__} learns from demonstrations: give it some with --demos PATH.")
+    if are_labels(demos) and not isinstance(learner, BC):
+        raise RequestError(
+            f"{demos.source} holds an expert's answers in states that it did not lead to: only bc can learn from them."
+        )
+    expert = demos.expert_data(spec, learner.heldout_fraction, seed, with_actions=sees_actions(learner))
+    return jax.tree.map(jnp.asarray, expert)
+
+
+def warm_policy(learner: AbstractLearner, spec: Spec, policy: AbstractPolicy) -> AbstractPolicy:
+    """A policy as one that the learner can begin with, or one sentence that says why it cannot be."""
+    forward, options = (learner, "--") if isinstance(learner, AbstractForwardLearner) else (None, "--forward.")
+    forward = forward or getattr(learner, "forward", None)
+    if forward is None:
+        raise RequestError(f"{type(learner).__name__} acts on nothing while it learns: leave out the warm start.")
+    return taken_over(forward, spec, policy, options=options)
+
+
+def sees_actions(learner: AbstractLearner) -> bool:
+    """Whether an imitation learner looks at the demonstrations' actions."""
+    return not getattr(learner, "observations_only", False)
