@@ -246,6 +246,11 @@ def test_a_linear_score_is_fitted_to_the_replay_with_its_endings():
     assert np.isfinite(metrics["score/loss"])
 
 
+def test_only_a_replay_has_newest_steps():
+    with pytest.raises(RequestError, match="has no replay: leave out --score-replay-size"):
+        menura.GAIL(score_replay_size=100)
+
+
 def test_a_second_weight_of_entropy_is_refused():
     with pytest.raises(RequestError, match="leave entropy_weight at 0"):
         dataclasses.replace(DAC, entropy_weight=0.1).steps_per_update(4)

@@ -46,6 +46,13 @@ def test_a_ring_that_is_not_full_gives_only_what_was_added():
     np.testing.assert_array_equal(drawn.next_obs, ring.rows.next_obs[at])
 
 
+def test_the_newest_rows_of_a_ring_are_those_before_its_position():
+    ring = Replay(SPECS["box"], 5).add(numbered(SPECS["box"], 0, 3))
+    for more, newest, want in ((0, 2, {1, 2}), (0, 9, {0, 1, 2}), (4, 3, {4, 5, 6}), (4, 9, {2, 3, 4, 5, 6})):
+        full = ring.add(numbered(SPECS["box"], 3, more)) if more else ring
+        assert set(np.asarray(full.sample(jax.random.key(0), 200, newest=newest).reward).tolist()) == want
+
+
 def test_target_and_values_by_hand():
     value = soft_value(jnp.array([3.0, 2.0]), jnp.asarray(-1.5), temperature=0.2)
     np.testing.assert_allclose(value, 2.0 + 0.3, rtol=1e-6)

@@ -41,6 +41,7 @@ OF_THE_NETWORK = (
     "learning_rate",
     "num_score_steps",
     "score_batch_size",
+    "score_replay_size",
     "gradient_penalty",
     "gradient_norm",
     "score_ent_coef",
@@ -129,6 +130,8 @@ class GAIL(AbstractHolder):
     def __check_init__(self):
         if self.observations_only and self.bc_updates:
             raise RequestError("observations_only has no actions to clone: set bc_updates to 0 (--bc-updates 0).")
+        if self.score_replay_size and not isinstance(self.forward, AbstractReplayLearner):
+            raise RequestError(f"{type(self.forward).__name__} has no replay: leave out --score-replay-size.")
 
     @property
     def _optimizer(self) -> optax.GradientTransformation:
