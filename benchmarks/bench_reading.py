@@ -6,30 +6,30 @@ Trains GAIL on native tasks from experts of our own (bench_gail_classic.py makes
 broken on purpose. Each run is kept in benchmarks/experts/reading/, so that a stopped script goes on where it was.
 """
 
-import functools
-import json
-import os
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 from bench_gail_classic import EXPERTS, expert
 from common import parser_of, show, write_rows
 
-from menura import collect, evaluate, make
+from menura import evaluate, make
 from menura.forward.constant import ConstantReward
 from menura.forward.trpo import TRPO
 from menura.imitation.rules import ALL_FLAGS, best_in, columns_of, converged, red_flags
 from menura.regularizers import JensenShannon
 from menura.regularizers.base import AbstractRegularizer
+from menura.run.artifacts import read_json, write_json
 from menura.run.launch import Request, load_parts, uniform_return
 from menura.run.presets import find_preset, learner_of
-from menura.run.reading import READ_STEPS, make_reader
 from menura.run.registry import replaced
-from menura.run.resolve import resolve_reward_form
+from menura.run.sweep import drive
+from menura.run.train import Watcher, training
 
 NAME, TITLE = "reading", "Reading a run without its reward"
 RUNS = EXPERTS / "reading"
@@ -95,77 +95,61 @@ OWN_FLAG = {
 """What is to be raised by the runs that are broken on purpose."""
 
 
-@functools.cache
-def program(learner, env: str):
-    """What begins a run, and one iteration of it: compiled once for all of its seeds, whose data are arguments."""
-    batch = make(env, num_envs=32)
+class TrueReturns(Watcher):
+    """What the policy of every checkpoint earns, over other episodes than those that are read."""
 
-    def strongly_typed(state):
-        return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), state)
+    def __init__(self, learner, env: str):
+        self._learner, self._env = learner, make(env, num_envs=EPISODES)
+        self.returns: list[float] = []
+        self.readings: list[dict[str, float]] = []
 
-    def begin(key):
-        init_key, reset_key = jax.random.split(key)
-        return strongly_typed(learner.init(batch.spec, key=init_key)), batch.reset(key=reset_key)
-
-    def iterate(state, carry, key, data):
-        collect_key, update_key = jax.random.split(key)
-        carry, rollout = collect(batch, carry, learner.policy(state), key=collect_key, num_steps=learner.num_steps)
-        state, _ = learner.update(state, rollout, data, key=update_key)
-        return strongly_typed(state), carry
-
-    return jax.jit(begin), jax.jit(iterate), learner.steps_per_update(batch.num_envs)
+    def on_checkpoint(self, checkpoint, *, is_best, exact):
+        policy = self._learner.final_policy(checkpoint.state)
+        self.returns.append(evaluate(self._env, policy, num_episodes=EPISODES, seed=10_007).mean)
+        self.readings = checkpoint.progress.readings
 
 
-def states_of(learner, env: str, data, seed: int, total_steps: int):
-    """The environment steps and the state at every evaluation of a run: what `menura train` would have there."""
-    begin, iterate, size = program(learner, env)
-    root = jax.random.key(seed)
-    state, carry = begin(root)
-    updates = -(-total_steps // size)
-    at = [round(updates * (i + 1) / EVALUATIONS) for i in range(EVALUATIONS)]
-    for update in range(1, updates + 1):
-        state, carry = iterate(state, carry, jax.random.fold_in(root, update), data)
-        if update in at:
-            yield update * size, state
+def path_of(env: str, kind: str, seed: int) -> Path:
+    return RUNS / f"{env}-{kind.replace(' ', '-')}-{seed}.json"
 
 
-def one_run(env: str, kind: str, seed: int) -> dict:
-    """What was read at each evaluation, and the true returns there, which no reading was told of."""
+def make_runs(env: str, kind: str, seeds: Sequence[int]) -> None:
+    """Train these seeds by one program, and keep what was read of each beside its true returns."""
     total_steps, subsample = TASKS[env]
-    batch = make(env, num_envs=32)
-    learner = replaced(learner_of(find_preset("gail", "trpo", env, batch.spec)), KINDS[kind])
-    shuffled = kind == "actions shuffled"
-    demos, heldout = load_parts(
-        Request(learner, env, demos=expert(env), num_demos=1, subsample=subsample, seed=seed, shuffle_actions=shuffled)
-    )
-    learner = resolve_reward_form(learner, batch, demos)
-    data = demos.expert_data(batch.spec)
-    reader = make_reader(learner, batch.spec, data, heldout, seed=seed)
-    data = jax.tree.map(jnp.asarray, data)
-    few, many = make(env, num_envs=5), make(env, num_envs=EPISODES)
-    readings, returns, before = [], [], None
-    for env_steps, state in states_of(learner, env, data, seed, total_steps):
-        policy = learner.final_policy(state)
-        played = evaluate(few, policy, num_episodes=5, seed=seed, keep_steps=READ_STEPS)
-        reading = reader.read(state, policy, before, played.steps)
-        readings.append({"env_steps": float(env_steps)} | {k: float(f"{v:.6g}") for k, v in reading.items()})
-        returns.append(evaluate(many, policy, num_episodes=EPISODES, seed=10_007).mean)
-        before = policy
-    expert_return = demos.expert_return
-    return {"kind": kind, "seed": seed, "returns": returns, "readings": readings, "expert_return": expert_return}
+    learner = replaced(learner_of(find_preset("gail", "trpo", env, make(env, num_envs=1).spec)), KINDS[kind])
+    request = Request(learner, env, demos=expert(env), num_demos=1, subsample=subsample)
+    loops, watchers, expert_return = [], [], float("nan")
+    for seed in seeds:
+        demos, heldout = load_parts(replace(request, seed=seed, shuffle_actions=kind == "actions shuffled"))
+        expert_return = demos.expert_return
+        watchers.append(TrueReturns(learner, env))
+        loops.append(
+            training(
+                learner,
+                make(env, num_envs=32),
+                demos,
+                total_steps=total_steps,
+                seed=seed,
+                eval_env=make(env, num_envs=5),
+                eval_every=total_steps // EVALUATIONS,
+                heldout=heldout,
+                watchers=watchers[-1:],
+            )
+        )
+    for error in drive(loops):
+        if error is not None:
+            raise error
+    for seed, watcher in zip(seeds, watchers, strict=True):
+        readings = [{k: float(f"{v:.6g}") for k, v in row.items()} for row in watcher.readings]
+        run = {"kind": kind, "seed": seed, "returns": watcher.returns, "readings": readings}
+        write_json(path_of(env, kind, seed), run | {"expert_return": expert_return})
 
 
-def kept_run(env: str, kind: str, seed: int, *, again: bool) -> dict:
-    """A run measured before, or measured now and kept."""
-    path = RUNS / f"{env}-{kind.replace(' ', '-')}-{seed}.json"
-    if again or not path.exists():
-        print(f"{env}, {kind}, seed {seed}", file=sys.stderr, flush=True)
-        run = one_run(env, kind, seed)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(run))
-        os.replace(partial, path)
-    return json.loads(path.read_text()) | {"env": env}
+def kept_run(env: str, kind: str, seed: int) -> dict:
+    """What a run's file holds; a reading that was not a number is null there."""
+    run = read_json(path_of(env, kind, seed)) | {"env": env}
+    run["readings"] = [{k: np.nan if v is None else v for k, v in row.items()} for row in run["readings"]]
+    return run
 
 
 def rank_correlation(run: dict, proxy: str) -> float:
@@ -269,8 +253,14 @@ def main() -> None:
         for seed in range(arguments.broken_seeds if kind in OWN_FLAG else arguments.seeds)
     ]
     if arguments.kept:
-        wanted_runs = [x for x in wanted_runs if (RUNS / f"{x[0]}-{x[1].replace(' ', '-')}-{x[2]}.json").exists()]
-    runs = [kept_run(*x, again=arguments.again) for x in wanted_runs]
+        wanted_runs = [x for x in wanted_runs if path_of(*x).exists()]
+    for env, kind in dict.fromkeys((env, kind) for env, kind, _ in wanted_runs):
+        seeds = [seed for *of, seed in wanted_runs if of == [env, kind]]
+        missing = [seed for seed in seeds if arguments.again or not path_of(env, kind, seed).exists()]
+        if missing:
+            print(f"{env}, {kind}, seeds {missing}", file=sys.stderr, flush=True)
+            make_runs(env, kind, missing)
+    runs = [kept_run(*x) for x in wanted_runs]
     good = [run for run in runs if run["kind"] not in OWN_FLAG]
     random_returns = {env: uniform_return(Request(ConstantReward(TRPO()), env)) for env in TASKS}
     envs = ", ".join(dict.fromkeys(run["env"] for run in good))
