@@ -38,6 +38,8 @@ TASKS = {"CartPole-v1": (60_000, 10), "Acrobot-v1": (200_000, 5), "Pendulum-v1":
 EVALUATIONS = 10
 EPISODES = 20
 """Of each checkpoint's true return."""
+GOOD, BROKEN = 30, 45
+"""Runs that are asked for: as they should be, and broken on purpose."""
 
 
 class Broken(AbstractRegularizer):
@@ -286,10 +288,10 @@ def main() -> None:
         }
         if over is good:
             entry["measured"] = f"{number}: {entry['measured']}"
-            if len(good) < 30:
-                entry["partial"] = f"{len(good)} of 30 runs"
-        elif len(over) < 15 * arguments.broken_seeds + len(good):
-            entry["partial"] = f"{len(over) - len(good)} of {15 * arguments.broken_seeds} broken runs"
+            if len(good) < GOOD:
+                entry["partial"] = f"{len(good)} of {GOOD} runs"
+        elif len(over) < BROKEN + len(good):
+            entry["partial"] = f"{len(over) - len(good)} of {BROKEN} broken runs"
         if "partial" in entry:
             entry["passed"] = None
         write_rows(NAME, [entry], title=TITLE, data=[expert(env) for env in TASKS])
