@@ -31,7 +31,7 @@ from menura.forward.warm_start import begun_with
 from menura.imitation.reward import LearnedReward
 from menura.imitation.rules import converged, newest_is_best
 from menura.run.iteration import Asked, Made, Problem, make_iterate, strongly_typed
-from menura.run.reading import READ_STEPS, make_reader
+from menura.run.reading import READ_STEPS, Reader, make_reader
 from menura.run.resolve import expert_data_of, how_to_ask, resolve_max_labels, resolve_reward_form, warm_policy
 
 Result = TypeVar("Result")
@@ -267,15 +267,13 @@ def training(
             if exact:
                 is_best = True
                 if eval_env is not None:
-                    policy, kept = learner.final_policy(state), READ_STEPS if reader else 0
-                    result = evaluate(eval_env, policy, num_episodes=eval_episodes, seed=seed, keep_steps=kept)
+                    policy = learner.final_policy(state)
+                    result = evaluate(
+                        eval_env, policy, num_episodes=eval_episodes, seed=seed, keep_steps=READ_STEPS if reader else 0
+                    )
                     evaluations.append((progress.env_steps, result))
-                    is_best = result.mean > progress.best_return
-                    progress.best_return = max(progress.best_return, result.mean)
-                    if reader is not None and result.steps is not None:
-                        reading = reader.read(state, policy, read_policy, result.steps)
-                        progress.readings = [*progress.readings, {"env_steps": float(progress.env_steps)} | reading]
-                        read_policy, is_best = policy, newest_is_best(progress.readings)
+                    is_best = _noted(progress, result, reader, state, policy, read_policy)
+                    read_policy = policy if reader else None
                     for watcher in watchers:
                         watcher.on_evaluation(progress, result)
                 if on_host and progress.env_steps < total_steps:
@@ -303,6 +301,24 @@ def _beginning(
     state = jax.jit(init, compiler_options=QUICK_COMPILATION)(init_key)
     carry = env.reset(key=reset_key) if isinstance(env, NativeEnvs) and num_envs else None
     return state, carry, Progress(running_return=[0.0] * num_envs, running_length=[0] * num_envs)
+
+
+def _noted(
+    progress: Progress,
+    result: Evaluation,
+    reader: Reader | None,
+    state: Any,
+    policy: AbstractPolicy,
+    before: AbstractPolicy | None,
+) -> bool:
+    """Write an evaluation, and what is read of it, into the progress; whether it is the best so far."""
+    is_best = result.mean > progress.best_return
+    progress.best_return = max(progress.best_return, result.mean)
+    if reader is None or result.steps is None:
+        return is_best
+    reading = reader.read(state, policy, before, result.steps)
+    progress.readings = [*progress.readings, {"env_steps": float(progress.env_steps)} | reading]
+    return newest_is_best(progress.readings)
 
 
 def _copied(checkpoint: Checkpoint) -> tuple[Any, Any, Progress]:
