@@ -24,6 +24,7 @@ from menura.forward.trpo import TRPO
 from menura.imitation.rules import ALL_FLAGS, best_in, columns_of, converged, red_flags
 from menura.regularizers import JensenShannon
 from menura.regularizers.base import AbstractRegularizer
+from menura.report.statistics import stratified_bootstrap
 from menura.run.artifacts import read_json, write_json
 from menura.run.launch import Request, load_parts, uniform_return
 from menura.run.presets import find_preset, learner_of
@@ -165,9 +166,7 @@ def rank_correlation(run: dict, proxy: str) -> float:
 
 def interval(values: np.ndarray) -> tuple[float, float]:
     """The 95% bootstrap interval of a mean over runs."""
-    rng = np.random.default_rng(0)
-    means = rng.choice(values, (10_000, len(values))).mean(axis=1)
-    return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
+    return stratified_bootstrap([values], lambda x: float(np.mean(x)))
 
 
 def shares(run: dict, random_return: float) -> dict[str, float]:

@@ -173,3 +173,26 @@ def test_a_trust_region_step_follows_rewards_less_the_penalty():
         assert 0 < float(metrics["policy/kl"]) <= trpo.max_kl
     _, metrics = stepped(0.0)
     assert float(metrics["policy/accepted"]) == 0
+
+
+def test_the_distance_of_a_squashed_policy_is_that_of_its_mean_action_in_half_widths():
+    spec = Spec(3, BoxActions((-1.0, 0.0), (3.0, 1.0)))
+    policy = SMALL["sac"].policy(SMALL["sac"].init(spec, key=jax.random.key(0)))
+    # With nothing in its network it acts in the middle, at (1, 0.5).
+    middle = eqx.tree_at(lambda p: p.network, policy, jax.tree.map(jnp.zeros_like, policy.network))
+    rows = dataclasses.replace(random_transitions(spec, (2,)), action=jnp.array([[3.0, 0.5], [1.0, 0.25]]))
+    assert_allclose(distance_to_demos(middle, middle, rows), (1.0**2 + 0.5**2) / 2, rtol=1e-6)
+
+
+def test_sacs_policy_step_is_drawn_to_the_demonstrations_by_the_penalty():
+    spec, sac = SPECS["box"], dataclasses.replace(SMALL["sac"], learning_starts=0, num_updates=20, learning_rate=1e-2)
+    state = sac.store(sac.init(spec, key=jax.random.key(0)), random_transitions(spec, (8, 4)))
+    demos = random_transitions(spec, (16,), seed=3)
+
+    @jax.jit
+    def learned(state, weight):
+        penalty = lambda p: weight * distance_to_demos(p, p, demos)  # noqa: E731
+        return sac.learn(state, lambda step: 0.0 * step.reward, key=jax.random.key(1), penalty=penalty)[0].policy
+
+    without, drawn = (distance_to_demos(p, p, demos) for p in (learned(state, 0.0), learned(state, 100.0)))
+    assert float(drawn) < 0.9 * float(without)

@@ -34,8 +34,8 @@ def distance_to_demos(policy: Policy | SquashedPolicy, reference: Any, demos: Tr
     mean of ‖mode − expert action‖², in half-widths of the bounds, where log-densities have no limit.
     """
     if isinstance(policy, SquashedPolicy):
-        mode = jax.vmap(lambda obs: policy.distribution(obs).mode())(demos.obs)
-        return jnp.mean(jnp.sum(jnp.square((mode - demos.action) / policy.half_width), axis=1))
+        squared = lambda obs, action: jnp.sum(jnp.square((policy(obs) - action) / policy.half_width))  # noqa: E731
+        return jnp.mean(jax.vmap(squared)(demos.obs, demos.action))
     if isinstance(policy, GaussianPolicy) and isinstance(reference, GaussianPolicy):
         policy = eqx.tree_at(lambda p: p.log_std, policy, jax.lax.stop_gradient(reference.log_std))
     return negative_log_likelihood(policy, demos)

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from menura.imitation.proxies import share_above
+
 
 def mean_interval(values: np.ndarray | Sequence[float], *, level: float = 0.95) -> tuple[float, float]:
     """The mean, and half the width of its confidence interval by Student's t: t · s / √n.
@@ -61,7 +63,7 @@ def probability_of_improvement(
 
     One element a task, in the same order, each with the runs of that task.
     """
-    return float(np.mean([_share_won(np.asarray(a), np.asarray(b)) for a, b in zip(x, y, strict=True)]))
+    return float(np.mean([share_above(np.asarray(a), np.asarray(b)) for a, b in zip(x, y, strict=True)]))
 
 
 def improvement_interval(
@@ -83,10 +85,6 @@ def improvement_interval(
         values += np.einsum("ri,ij,rj->r", of_a, won, of_b) / won.size / len(x)
     low, high = np.quantile(values, [0.5 - level / 2, 0.5 + level / 2])
     return float(low), float(high)
-
-
-def _share_won(x: np.ndarray, y: np.ndarray) -> float:
-    return float(np.mean(x[:, None] > y) + 0.5 * np.mean(x[:, None] == y))
 
 
 def on_common_steps(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
