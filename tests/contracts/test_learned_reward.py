@@ -106,6 +106,11 @@ def test_airls_reward_is_that_of_the_state_and_needs_no_actions_of_its_own_kind(
     reward = reward_in(LEARNERS["airl"], scored(LEARNERS["airl"]), SPEC)
     assert not reward.sees_actions
     assert not reward.sees_successors
+    # g of the state alone: neither the potential nor where the step leads is in it.
+    g = jax.vmap(reward.score.reward)(jnp.asarray(steps().obs), jnp.asarray(steps().action))
+    np.testing.assert_allclose(earned(reward, steps()), g, rtol=1e-5)
+    elsewhere = dataclasses.replace(steps(), next_obs=steps(key=9).next_obs)
+    np.testing.assert_array_equal(earned(reward, steps()), earned(reward, elsewhere))
     other = dataclasses.replace(steps(), action=np.zeros((6, 3), np.float32))
     np.testing.assert_array_equal(earned(reward, steps()), earned(reward, other))
     positive = reward_in(LEARNERS["airl"], reward.score, SPEC, form="positive")
