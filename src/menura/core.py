@@ -104,11 +104,50 @@ class BoxActions:
 
 
 @dataclass(frozen=True)
+class Vector:
+    """A part of an observation: ``size`` real numbers."""
+
+    size: int
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes it takes as float32."""
+        return 4 * self.size
+
+
+@dataclass(frozen=True)
+class Images:
+    """A part of an observation: ``frames`` pictures of bytes, the oldest first, ``[frames, height, width, channels]``."""
+
+    frames: int
+    height: int
+    width: int
+    channels: int = 1
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all frames."""
+        return self.frames * self.height * self.width * self.channels
+
+
+@dataclass(frozen=True)
 class Spec:
-    """What a learner must know of an environment to build its networks. Hashable."""
+    """What a learner must know of an environment to build its networks. Hashable.
+
+    An observation is one flat array, whatever it is made of: float32 numbers, or, where pictures are among its parts,
+    uint8 bytes, in which a vector's numbers are their float32's four bytes each.
+    """
 
     obs_size: int
+    """Length of an observation: of numbers, or of bytes."""
     actions: DiscreteActions | BoxActions
+    parts: tuple[tuple[str, Vector | Images], ...] = ()
+    """Names and shapes of what an observation holds, in its order, where pictures are among them."""
+
+    @property
+    def obs_dtype(self) -> type[np.generic]:
+        """``uint8`` where an observation is bytes, ``float32`` else."""
+        return np.uint8 if self.parts else np.float32
 
 
 def flatten_time(rollout: Any) -> Any:

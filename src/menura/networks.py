@@ -203,6 +203,19 @@ def adam(learning_rate: Hyper) -> optax.GradientTransformation:
     return optax.adam(learning_rate, eps=1e-5)
 
 
+def make_network(
+    spec: Spec,
+    out_size: int,
+    hidden_sizes: tuple[int, ...],
+    *,
+    activation: Activation = "tanh",
+    out_scale: float = 1.0,
+    key: PRNGKeyArray,
+) -> MLP:
+    """A network of one observation as it is, with ``out_size`` outputs."""
+    return MLP(spec.obs_size, out_size, hidden_sizes, activation=activation, out_scale=out_scale, key=key)
+
+
 def make_policy(
     spec: Spec,
     hidden_sizes: tuple[int, ...],
