@@ -89,6 +89,13 @@ class BoxActions:
         return len(self.low)
 
     @property
+    def bounded(self) -> tuple[bool, ...]:
+        """Which numbers of an action have a lower and an upper bound."""
+        return tuple(
+            bool(np.isfinite(low) and np.isfinite(high)) for low, high in zip(self.low, self.high, strict=True)
+        )
+
+    @property
     def center(self) -> np.ndarray:
         """Middle of the space, ``(size,)``; 0 where it is unbounded."""
         low, high = np.asarray(self.low, np.float32), np.asarray(self.high, np.float32)
@@ -117,7 +124,7 @@ class Vector:
 
 @dataclass(frozen=True)
 class Images:
-    """A part of an observation: ``frames`` pictures of bytes, the oldest first, ``[frames, height, width, channels]``."""
+    """A part of an observation: pictures of bytes, the oldest first, ``[frames, height, width, channels]``."""
 
     frames: int
     height: int

@@ -148,6 +148,23 @@ class DiagonalGaussian(eqx.Module):
         z = (action - self.mean) * jnp.exp(-self.log_std)
         return -0.5 * jnp.sum(jnp.square(z) + 2 * self.log_std + math.log(2 * math.pi))
 
+    def clipped_log_prob(
+        self, action: Float[Array, " action"], *, low: Float[Array, " action"], high: Float[Array, " action"]
+    ) -> Float[Array, ""]:
+        """Log-likelihood of an action that was clipped to ``[low, high]`` before it was written down (Tobin 1958).
+
+        Strictly inside it is the density; at a bound, the probability of lying there or beyond. An action past a
+        bound was not clipped, and has its density. An infinite bound clips nothing.
+        """
+        at_low = jnp.isfinite(low) & (jnp.abs(action - low) <= 1e-6 * jnp.abs(high - low))
+        at_high = jnp.isfinite(high) & (jnp.abs(action - high) <= 1e-6 * jnp.abs(high - low))
+        z = (action - self.mean) * jnp.exp(-self.log_std)
+        density = -0.5 * (jnp.square(z) + 2 * self.log_std + math.log(2 * math.pi))
+        # At a bound z is that of the bound itself; elsewhere a tail is given 0, so that its gradient stays finite.
+        below = jax.scipy.stats.norm.logcdf(jnp.where(at_low, z, 0.0))
+        above = jax.scipy.stats.norm.logcdf(jnp.where(at_high, -z, 0.0))
+        return jnp.sum(jnp.where(at_low, below, jnp.where(at_high, above, density)))
+
     def entropy(self) -> Float[Array, ""]:
         """Differential entropy, in nats."""
         return jnp.sum(self.log_std + 0.5 * (1 + math.log(2 * math.pi)))
@@ -185,6 +202,8 @@ class GaussianPolicy(AbstractPolicy):
     log_std: Float[Array, " action"]
     center: Float[Array, " action"]
     half_width: Float[Array, " action"]
+    bounded: tuple[bool, ...] = eqx.field(static=True, default=())
+    """Which actions the environment clips to ``center ± half_width``; empty for none."""
 
     def distribution(self, obs):
         """The distribution over actions for one observation."""
@@ -240,6 +259,7 @@ def make_policy(
         jnp.full(out_size, initial_log_std),
         jnp.asarray(spec.actions.center),
         jnp.asarray(spec.actions.half_width),
+        spec.actions.bounded,
     )
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import types
 from functools import partial
+from pathlib import Path
 
 import gymnasium
 import jax
@@ -272,6 +273,29 @@ def test_envpool_says_what_it_lacks():
         make("GridWorld-v0", backend="envpool")
     with pytest.raises(RequestError, match="does not know all of colour"):
         make("CartPole-v1", backend="envpool", env_kwargs={"colour": 1})
+
+
+def test_envpool_takes_a_model_from_any_folder_and_computes_contact_forces(tmp_path, monkeypatch):
+    pytest.importorskip("envpool")
+    from menura.environments.host import import_envpool
+
+    models = Path(import_envpool().make_spec("Humanoid-v4").config.base_path) / "mujoco" / "assets_gym"
+    model = (models / "humanoid.xml").read_text()
+    # Twice the gravity: it must be this file that is simulated, also where its path is relative.
+    (tmp_path / "heavy.xml").write_text(re.sub(r"<option ", '<option gravity="0 0 -19.62" ', model))
+    monkeypatch.chdir(tmp_path)
+    heights = {}
+    for xml_file in ("humanoid.xml", "heavy.xml", str(tmp_path / "heavy.xml")):
+        env = make(
+            "Humanoid-v4", backend="envpool", env_kwargs={"xml_file": xml_file, "terminate_when_unhealthy": False}
+        )
+        env.reset(0)
+        steps = [env.step(np.zeros((1, 17), np.float32)) for _ in range(30)]
+        heights[xml_file] = float(steps[8].next_obs[0, 0])
+        assert np.any(steps[-1].next_obs[0, -84:] != 0)
+    assert heights[str(tmp_path / "heavy.xml")] == heights["heavy.xml"] < heights["humanoid.xml"] - 0.01
+    with pytest.raises(RequestError, match=r"no model .*missing.xml: mend --env-kwargs xml_file"):
+        make("Humanoid-v4", backend="envpool", env_kwargs={"xml_file": "missing.xml"})
 
 
 def test_envpool_is_asked_for_where_it_is_missing(monkeypatch):

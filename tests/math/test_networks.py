@@ -23,6 +23,26 @@ def test_gaussian_agrees_with_scipy():
     np.testing.assert_allclose(GAUSSIAN.entropy(), scipy_normal.entropy().sum(), rtol=1e-5)
 
 
+def test_an_action_at_a_bound_tells_only_that_it_lies_there_or_beyond():
+    # Clipped to [-1, 0.5] and unbounded; then inside, at the lower bound, at the upper one and past it.
+    low, high = jnp.array([-1.0, -jnp.inf]), jnp.array([0.5, jnp.inf])
+    first, second = (stats.norm(m, s) for m, s in zip(GAUSSIAN.mean, np.exp(GAUSSIAN.log_std), strict=True))
+    cases = {0.2: first.logpdf(0.2), -1.0: first.logcdf(-1.0), 0.5: first.logsf(0.5), 0.9: first.logpdf(0.9)}
+    for action, expected in cases.items():
+
+        def likelihood(distribution, action=action):
+            return distribution.clipped_log_prob(jnp.array([action, 3.0]), low=low, high=high)
+
+        np.testing.assert_allclose(likelihood(GAUSSIAN), expected + second.logpdf(3.0), rtol=1e-5)
+        gradient = jax.grad(likelihood)(GAUSSIAN)
+        assert np.all(np.isfinite(gradient.mean))
+        assert np.all(np.isfinite(gradient.log_std))
+    # A mean far past the bound is as good as can be, and stays there.
+    sure = DiagonalGaussian(jnp.array([9.0]), jnp.array([-1.0]))
+    at_bound = sure.clipped_log_prob(jnp.array([0.5]), low=low[:1], high=high[:1])
+    np.testing.assert_allclose(at_bound, 0.0, atol=1e-6)
+
+
 def test_categorical_agrees_with_scipy():
     p = np.exp(CATEGORICAL.logits) / np.exp(CATEGORICAL.logits).sum()
     np.testing.assert_allclose(CATEGORICAL.entropy(), stats.entropy(p), rtol=1e-5)

@@ -6,6 +6,7 @@ does), never by forked processes: forking after JAX has started can hang.
 
 import contextlib
 import importlib.util
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -190,6 +191,26 @@ def envpool_has(env_id: str, env_kwargs: dict[str, Any] | None = None) -> bool:
     return all(name in known for name in env_kwargs or {})
 
 
+def _envpool_kwargs(env_id: str, env_kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Settings as EnvPool takes them: a model's file from its folder of models, and contact forces that are computed.
+
+    EnvPool looks for ``xml_file`` in its own folder only; one that is there under this name stays as it is. Its
+    Humanoid-v4 leaves the contact forces among the observations at zero, as Gymnasium's did by mistake until v5.
+    """
+    kwargs = dict(env_kwargs)
+    config = import_envpool().make_spec(env_id).config
+    if "post_constraint" in config._fields:
+        kwargs.setdefault("post_constraint", True)
+    if "xml_file" in kwargs:
+        models = Path(config.base_path) / "mujoco" / "assets_gym"
+        file = Path(kwargs["xml_file"]).expanduser()
+        if not (models / file).is_file() or file.is_absolute():
+            if not file.is_file():
+                raise RequestError(f"There is no model {file}: mend --env-kwargs xml_file=….")
+            kwargs["xml_file"] = os.path.relpath(file.resolve(), models)
+    return kwargs
+
+
 class EnvPoolEnvs:
     """``num_envs`` copies in EnvPool's C++ threads.
 
@@ -202,7 +223,7 @@ class EnvPoolEnvs:
     def __init__(self, env_id: str, num_envs: int, env_kwargs: dict[str, Any] | None = None, num_threads: int = 2):
         self.id = env_id
         self.num_envs = num_envs
-        self._env_kwargs = dict(env_kwargs or {})
+        self._env_kwargs = _envpool_kwargs(env_id, env_kwargs or {})
         self._num_threads = min(num_threads, num_envs)
         self._pool: Any = None
         envpool = import_envpool()

@@ -81,7 +81,7 @@ def within_bounds(policy: GaussianPolicy, actions: Any) -> GaussianPolicy:
     weight = network.weights[-1] * stretch[:, None]
     bias = network.biases[-1] * stretch + (policy.center - center) / half_width
     network = eqx.tree_at(lambda n: (n.weights[-1], n.biases[-1]), network, (weight, bias))
-    return GaussianPolicy(policy.norm, network, policy.log_std + jnp.log(stretch), center, half_width)
+    return GaussianPolicy(policy.norm, network, policy.log_std + jnp.log(stretch), center, half_width, actions.bounded)
 
 
 def squashed(policy: GaussianPolicy) -> SquashedPolicy:

@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray
@@ -23,7 +24,21 @@ def negative_log_likelihood(
 
     With ``num_rows`` over so many rows, from the first on.
     """
+    if isinstance(policy, GaussianPolicy) and any(policy.bounded):
+        # Departs from Ho & Ermon 2016: an action at a bound tells only that the expert's was there or beyond, because
+        # demonstrations hold actions as they were carried out. By the density, a mean that is sure of an action past
+        # the bound would be drawn back inside.
+        low, high = jax.lax.stop_gradient(clips_at(policy))
+        log_prob = lambda obs, action: policy.distribution(obs).clipped_log_prob(action, low=low, high=high)  # noqa: E731
+        return -mean_of_rows(jax.vmap(log_prob)(demos.obs, demos.action), num_rows)
     return -mean_of_rows(log_probs_of(policy, demos.obs, demos.action), num_rows)
+
+
+def clips_at(policy: GaussianPolicy) -> tuple[Float[Array, " action"], Float[Array, " action"]]:
+    """The bounds that the environment clips a policy's actions to; infinite where it does not."""
+    bounded = np.asarray(policy.bounded)
+    low = jnp.where(bounded, policy.center - policy.half_width, -jnp.inf)
+    return low, jnp.where(bounded, policy.center + policy.half_width, jnp.inf)
 
 
 def distance_to_demos(policy: Policy | SquashedPolicy, reference: Any, demos: Transition) -> Float[Array, ""]:

@@ -84,6 +84,14 @@ PRESETS: tuple[Preset, ...] = (
     Preset("sac", None, "box", 150_000, 4),
     Preset("bc", None, "discrete", 2_000_000),
     Preset("bc", None, "box", 2_000_000),
+    # Wide and rectified: seventeen torques switch between their bounds. Decay, because a dozen episodes are few.
+    Preset(
+        "bc",
+        None,
+        "Humanoid",
+        2_000_000,
+        fields={"hidden_sizes": (256, 256), "activation": "relu", "weight_decay": 0.1, "heldout_fraction": 0.1},
+    ),
     Preset("dagger", None, "discrete", 2_000, 4),
     Preset("dagger", None, "box", 20_000, 4, {"num_steps": 250, "bc.num_batches": 2000}),
     Preset("gail", "trpo", "discrete", 200_000, 32, {"gradient_norm": 0.0}),
