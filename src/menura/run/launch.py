@@ -190,8 +190,8 @@ def load_parts(request: Request) -> tuple[Demonstrations | None, Demonstrations 
     return demos, heldout
 
 
-def make_env(request: Request, num_envs: int) -> Envs | None:
-    """Copies of the environment a request names."""
+def make_env(request: Request, num_envs: int, *, evaluation: bool = False) -> Envs | None:
+    """Copies of the environment a request names, as it is trained in or as policies are evaluated in it."""
     if request.env is None:
         return None
     return make(
@@ -200,6 +200,7 @@ def make_env(request: Request, num_envs: int) -> Envs | None:
         backend=request.backend,  # pyright: ignore[reportArgumentType]
         env_kwargs=request.env_kwargs,
         history=request.history,
+        evaluation=evaluation,
     )
 
 
@@ -243,7 +244,7 @@ def prepare(request: Request, *, warm_from: Path | None = None, reward_from: Pat
     and ``reward_from`` the folder that keeps the reward it is trained on.
     """
     demos, heldout = load_parts(request)
-    env = make_env(request, request.num_envs) if request.learner.num_steps > 0 else make_env(request, 1)
+    env = make_env(request, request.num_envs if request.learner.num_steps > 0 else 1)
     spec = _spec(request, env, demos)
     if demos is not None:
         if sees_actions(request.learner):
@@ -343,7 +344,7 @@ def training_in(
     """
     request, run = prepared.request, folder.path
     evaluates = request.env is not None and request.eval_every > 0
-    eval_env = make_env(request, min(request.eval_episodes, FINAL_EPISODES)) if evaluates else None
+    eval_env = make_env(request, min(request.eval_episodes, FINAL_EPISODES), evaluation=True) if evaluates else None
     expert, env = prepared.expert, prepared.env
     if expert is not None and env is not None:
         watchers = (KeepsLabels(run, env), *watchers)
@@ -418,7 +419,7 @@ def evaluate_run(
     if config["env"] is None:
         raise RequestError(f"{run} was trained without an environment, so there is none to evaluate it in.")
     request = Request.from_json(config)
-    env = make_env(request, FINAL_EPISODES)
+    env = make_env(request, FINAL_EPISODES, evaluation=True)
     assert env is not None
     result = evaluate(env, policy, num_episodes=episodes, seed=_far_seed(seed, 1), deterministic=deterministic)
     random_return = uniform_return(request) if random_return is None else random_return
@@ -442,7 +443,7 @@ def evaluate_run(
 
 def uniform_return(request: Request) -> float:
     """Mean return of the policy that acts uniformly at random, over :data:`RANDOM_EPISODES` episodes."""
-    env = make_env(request, RANDOM_EPISODES)
+    env = make_env(request, RANDOM_EPISODES, evaluation=True)
     assert env is not None
     uniform = evaluate(env, UniformPolicy(env.spec), num_episodes=RANDOM_EPISODES, seed=0, deterministic=False)
     _close(env)
