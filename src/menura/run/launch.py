@@ -26,6 +26,7 @@ from menura.core import (
 from menura.demonstrations.episodes import Demonstrations
 from menura.demonstrations.heldout import left_out
 from menura.demonstrations.readers import load, locate
+from menura.demonstrations.spaces import parts_of_space
 from menura.environments.base import Envs, NativeEnvs
 from menura.environments.history import spec_with_history
 from menura.environments.registry import make
@@ -491,7 +492,10 @@ def spec_of_demos(demos: Demonstrations, *, history: int = 1) -> Spec:
     if any(episode.actions is None for episode in demos.episodes):
         raise RequestError(f"{demos.source} holds no actions, so there is nothing to clone.")
     obs_size, parts = math.prod(first.obs.shape[1:]), ()
-    if first.obs.dtype == np.uint8 and first.obs.ndim > 2:
+    told = demos.metadata.get("observation_space")
+    if isinstance(told, dict) and len(parts_of_space(told)) > 1:
+        parts = parts_of_space(told)
+    elif first.obs.dtype == np.uint8 and first.obs.ndim > 2:
         from menura.environments.encoding import picture_of_shape
 
         parts = (("observation", picture_of_shape(first.obs.shape[1:], where=demos.source)),)
