@@ -11,7 +11,7 @@ from menura.core import DiscreteActions, Spec, Transition
 
 
 class Replay(eqx.Module):
-    """The newest ``capacity`` transitions; the oldest are written over first. Float32, every row ready to use."""
+    """The newest ``capacity`` transitions; the oldest are written over first. Every row is ready to use."""
 
     rows: Transition
     """Flat, with a leading axis of ``capacity``."""
@@ -26,7 +26,8 @@ class Replay(eqx.Module):
             action = jnp.zeros(capacity, jnp.int32)
         else:
             action = jnp.zeros((capacity, spec.actions.size))
-        obs, scalar, flag = jnp.zeros((capacity, spec.obs_size)), jnp.zeros(capacity), jnp.zeros(capacity, bool)
+        obs = jnp.zeros((capacity, spec.obs_size), spec.obs_dtype)
+        scalar, flag = jnp.zeros(capacity), jnp.zeros(capacity, bool)
         self.rows = Transition(obs, action, scalar, obs, flag, flag, scalar)
         self.position = jnp.zeros((), jnp.int32)
         self.size = jnp.zeros((), jnp.int32)

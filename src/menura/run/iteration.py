@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from menura.core import AbstractForwardLearner, AbstractLearner, ExpertData, Metrics, Transition
+from menura.demonstrations.stream import Stream
 from menura.environments.base import Envs, NativeEnvs
 from menura.environments.collect import QUICK_COMPILATION, collect
 from menura.imitation.dagger import DAgger
@@ -24,13 +25,17 @@ class Problem:
     env: Envs | None
     """``None`` where the learner does not act."""
     expert: Any
-    """What is learned from beside the environment: :class:`ExpertData`, a :class:`LearnedReward`, or ``None``."""
+    """What is learned from beside the environment: :class:`ExpertData`, a :class:`LearnedReward`, a
+    :class:`~menura.demonstrations.stream.Stream` of demonstrations on disk, or ``None``."""
     ask: Callable[..., Any] | None = None
     """How rollouts are made where an expert is asked."""
 
     @property
     def is_pure(self) -> bool:
-        """Whether an iteration is one jitted call: no simulator and no expert on the host has a part in it."""
+        """Whether an iteration is one jitted call: no simulator and no expert on the host has a part in it.
+
+        What it learns from may be drawn on the host before.
+        """
         return self.ask is None and (self.env is None or isinstance(self.env, NativeEnvs))
 
     @property
@@ -61,6 +66,11 @@ class Made:
     """Rewards, terminations and truncations ``[time, env]``; ``None`` where the learner does not act."""
     metrics: dict[str, Any]
     seconds: float
+
+
+def handed(expert: Any, key: Any) -> Any:
+    """What the update with this key learns from, beside the environment."""
+    return expert.at(key) if isinstance(expert, Stream) else expert
 
 
 def strongly_typed(state: Any) -> Any:
@@ -116,7 +126,7 @@ def make_iterate(problem: Problem) -> Callable[..., Any]:
     if problem.is_pure:
         assert env is None or isinstance(env, NativeEnvs)
         iterate = jax.jit(pure_iteration(learner, env), compiler_options=problem.compiler_options)
-        return lambda state, carry, key, truncate: iterate(state, carry, key, expert)
+        return lambda state, carry, key, truncate: iterate(state, carry, key, handed(expert, key))
     update = pure_update(learner)
     jitted_update = jax.jit(update, compiler_options=QUICK_COMPILATION)
     policy_of = jax.jit(learner.policy)
@@ -132,7 +142,7 @@ def make_iterate(problem: Problem) -> Callable[..., Any]:
         if truncate and not isinstance(env, NativeEnvs):
             # The simulators are begun afresh after this rollout: their open episodes end here.
             rollout.truncated[-1] |= ~rollout.terminated[-1]
-        state, metrics = jitted_update(state, rollout, expert, update_key)
+        state, metrics = jitted_update(state, rollout, handed(expert, update_key), update_key)
         return state, carry, (rollout.reward, rollout.terminated, rollout.truncated), metrics
 
     return iterate_host

@@ -2,7 +2,8 @@
 
 A family is an environment's id without package and version: ``Hopper-v4`` and ``Hopper-v5`` share one. An
 environment without a preset of its own gets ``discrete`` or ``box``, after its actions, sized to end
-within a quarter of an hour on two cores. The numbers come from ``benchmarks/tune.py``.
+within a quarter of an hour on two cores. One that is seen as pictures and takes discrete actions gets ``pixels``
+before that, and an Atari game ``Atari`` before that, where there is one. The numbers come from ``benchmarks/tune.py``.
 """
 
 import re
@@ -68,8 +69,34 @@ _DISCRETE_REPLAY = {
     "forward.discrete_entropy": 0.3,
 }
 
+_SEEN = {
+    # Many score steps and passes over short rollouts: a convolutional score is slow to begin with, and a penalty of 1
+    # on its slope between pictures would hold it near 0.
+    "num_score_steps": 16,
+    "score_batch_size": 128,
+    "gradient_penalty": 0.1,
+    "gradient_norm": 0.0,
+    "forward.num_steps": 64,
+}
+
+_SEEN_PPO = _SEEN | {"forward.num_minibatches": 4, "forward.learning_rate": 1e-3, "forward.policy_averaging": 0.5}
+
+_ATARI_PPO = {
+    # Of Schulman et al. 2017, table 5, without its annealing.
+    "num_steps": 128,
+    "num_epochs": 3,
+    "num_minibatches": 4,
+    "learning_rate": 2.5e-4,
+    "clip_eps": 0.1,
+    "ent_coef": 0.01,
+    "vf_coef": 1.0,
+    "hidden_sizes": (),
+}
+
 PRESETS: tuple[Preset, ...] = (
     Preset("ppo", None, "discrete", 200_000, 16, {"num_minibatches": 8, "ent_coef": 0.01}),
+    Preset("ppo", None, "pixels", 100_000, 16, {"num_minibatches": 8, "ent_coef": 0.01}),
+    Preset("ppo", None, "Atari", 10_000_000, 8, _ATARI_PPO),
     Preset("ppo", None, "Acrobot", 400_000, 16, {"num_minibatches": 8, "ent_coef": 0.01}),
     Preset("ppo", None, "Pendulum", 600_000, 16, {"gamma": 0.95, "learning_rate": 1e-3}),
     Preset("ppo", None, "box", 1_000_000, 32),
@@ -99,6 +126,8 @@ PRESETS: tuple[Preset, ...] = (
             "heldout_fraction": 0.1,
         },
     ),
+    Preset("bc", None, "pixels", 300_000, fields={"hidden_sizes": (64,)}),
+    Preset("bc", None, "Atari", 1_000_000, fields={"hidden_sizes": (), "learning_rate": 3e-4}),
     Preset("dagger", None, "discrete", 2_000, 4),
     Preset("dagger", None, "box", 20_000, 4, {"num_steps": 250, "bc.num_batches": 2000}),
     Preset("gail", "trpo", "discrete", 200_000, 32, {"gradient_norm": 0.0}),
@@ -118,6 +147,12 @@ PRESETS: tuple[Preset, ...] = (
     Preset("gail", "ppo", "discrete", 300_000, 32, {"gradient_norm": 0.0}),
     Preset("gail", "ppo", "box", 1_000_000, 32, {"forward.initial_log_std": -1.0}),
     Preset("gail", "ppo", "Hopper", 1_000_000, 32, {"forward.gamma": 0.995, "forward.learning_rate": 2.2e-4}),
+    Preset("gail", "trpo", "pixels", 150_000, 16, _SEEN | {"forward.policy_averaging": 0.5}),
+    Preset("gail", "ppo", "pixels", 100_000, 16, _SEEN_PPO),
+    Preset("gail", "ppo", "Catch", 60_000, 16, _SEEN_PPO | {"forward.gamma": 0.9}),
+    Preset(
+        "gail", "ppo", "Atari", 2_000_000, 8, _SEEN_PPO | {"forward.learning_rate": 2.5e-4, "forward.num_epochs": 4}
+    ),
     Preset("airl", "trpo", "discrete", 200_000, 32, {"gradient_norm": 0.0, "reward_form": "auto"}),
     Preset("airl", "trpo", "box", 1_000_000, 32, {"reward_form": "auto"}),
     Preset("airl", "trpo", "HalfCheetah", 460_000, 32, {"reward_form": "auto", **_QUICK}),
@@ -172,14 +207,24 @@ def family_of(env_id: str) -> str:
 
 def find_preset(algorithm: str, forward: str | None, env_id: str | None, spec: Spec) -> Preset:
     """The preset of an environment's family, or the one for its kind of actions."""
-    kind = "box" if isinstance(spec.actions, BoxActions) else "discrete"
-    for family in (family_of(env_id or ""), kind):
+    kinds = ["box" if isinstance(spec.actions, BoxActions) else "discrete"]
+    if spec.parts and kinds == ["discrete"]:
+        kinds = [*(["Atari"] if _is_atari(env_id) else []), "pixels", *kinds]
+    for family in (family_of(env_id or ""), *kinds):
         for preset in PRESETS:
             if (preset.algorithm, preset.forward, preset.family) == (algorithm, forward, family):
                 return preset
     raise RequestError(
         f"{algorithm} has no forward learner {forward!r}: choose one of {', '.join(HOLDS.get(algorithm, ()))}."
     )
+
+
+def _is_atari(env_id: str | None) -> bool:
+    if env_id is None:
+        return False
+    from menura.environments.atari import game_of
+
+    return game_of(env_id) is not None
 
 
 def named_preset(name: str) -> Preset:
