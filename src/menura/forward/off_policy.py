@@ -8,7 +8,7 @@ import equinox as eqx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from menura.core import AbstractForwardLearner, Hyper, Metrics, Penalty, Transition
-from menura.replay import Replay
+from menura.replay import Drawn, Replay
 
 
 class AbstractReplayLearner(AbstractForwardLearner):
@@ -18,7 +18,7 @@ class AbstractReplayLearner(AbstractForwardLearner):
     """Discount."""
 
     @abc.abstractmethod
-    def replay(self, state: Any) -> Replay:
+    def replay(self, state: Any) -> Replay | Drawn:
         """What it learns from."""
 
     @abc.abstractmethod

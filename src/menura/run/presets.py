@@ -68,6 +68,18 @@ _DISCRETE_REPLAY = {
     "forward.discrete_entropy": 0.3,
 }
 
+DQN_PRESETS: tuple[Preset, ...] = (
+    Preset("dqn", None, "discrete", 100_000, 4),
+    Preset(
+        "dqn",
+        None,
+        "CartPole",
+        50_000,
+        4,
+        {"num_steps": 16, "num_updates": 32, "learning_rate": 1e-3, "target_every": 64, "exploration_steps": 8_000},
+    ),
+)
+
 PRESETS: tuple[Preset, ...] = (
     Preset("ppo", None, "discrete", 200_000, 16, {"num_minibatches": 8, "ent_coef": 0.01}),
     Preset("ppo", None, "Acrobot", 400_000, 16, {"num_minibatches": 8, "ent_coef": 0.01}),
@@ -82,6 +94,7 @@ PRESETS: tuple[Preset, ...] = (
         "sac", None, "Pendulum", 20_000, 4, {"replay_size": 20_000, "learning_starts": 1_000, "learning_rate": 1e-3}
     ),
     Preset("sac", None, "box", 150_000, 4),
+    *DQN_PRESETS,
     Preset("bc", None, "discrete", 2_000_000),
     Preset("bc", None, "box", 2_000_000),
     Preset("dagger", None, "discrete", 2_000, 4),
