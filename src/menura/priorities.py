@@ -3,6 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from menura.core import AnyArray, Hyper
@@ -56,3 +57,54 @@ class Priorities(eqx.Module):
         return eqx.tree_at(
             lambda p: (p.powered, p.largest), self, (self.powered.at[index].set(powered), largest)
         )
+
+
+class SumTree:
+    """The priorities of a source on the host, as a tree of sums: a draw descends it (Schaul et al. 2016, B.2.1)."""
+
+    def __init__(self, capacity: int):
+        """Of an empty source."""
+        self._num_leaves = 1 << (capacity - 1).bit_length()
+        self.sums = np.zeros(2 * self._num_leaves)
+        """The root at 1, the children of i at 2i and 2i + 1."""
+        self.largest = 1.0
+        """The largest so far: what a transition begins with."""
+
+    @property
+    def leaves(self) -> np.ndarray:
+        """The priorities themselves."""
+        return self.sums[self._num_leaves :]
+
+    @staticmethod
+    def bytes_of(capacity: int) -> int:
+        """Memory of a tree."""
+        return 8 * 2 * (1 << (capacity - 1).bit_length())
+
+    def add(self, index: np.ndarray) -> None:
+        """Rows written anew."""
+        self.set(index, np.full(len(index), self.largest))
+
+    def set(self, index: np.ndarray, powered: np.ndarray) -> None:
+        """New priorities, with their exponent; of a row named twice, the last one."""
+        self.largest = max(self.largest, float(powered.max()))
+        node = index.astype(np.int64) + self._num_leaves
+        self.sums[node] = powered
+        while node[0] > 1:
+            node = np.unique(node // 2)
+            self.sums[node] = self.sums[2 * node] + self.sums[2 * node + 1]
+
+    def share(self, index: np.ndarray) -> np.ndarray:
+        """The chance of each row."""
+        return self.sums[index + self._num_leaves] / self.sums[1]
+
+    def draw(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        """``n`` rows, one from each of as many equal parts of the sum."""
+        rest = (np.arange(n) + rng.random(n)) / n * self.sums[1]
+        node = np.ones(n, np.int64)
+        while node[0] < self._num_leaves:
+            left = self.sums[2 * node]
+            # Rounding must not lead to where there is nothing.
+            goes_right = (rest >= left) & (self.sums[2 * node + 1] > 0)
+            rest = np.where(goes_right, rest - left, rest)
+            node = 2 * node + goes_right
+        return node - self._num_leaves

@@ -21,6 +21,7 @@ from menura.core import (
 )
 from menura.forward.off_policy import AbstractReplayLearner
 from menura.forward.q_values import ActionValues, QPolicy, exploration
+from menura.frame_replay import FrameReplay
 from menura.networks import Activation, Categorical, adam
 from menura.priorities import Priorities, importance_weights, priority, probabilities
 from menura.replay import Batch, Drawn, Replay, sample_rows
@@ -112,7 +113,7 @@ class DQN(AbstractReplayLearner):
     """ε at first: the share of actions that are taken evenly at random."""
     final_exploration: Hyper = 0.05
     """ε in the end."""
-    exploration_steps: Hyper = 10_000
+    exploration_steps: int = 10_000
     """Environment steps over which ε falls from one to the other, in a line."""
     double: bool = True
     """The values that are learned choose the action that the target rates (van Hasselt et al. 2016)."""
@@ -124,7 +125,7 @@ class DQN(AbstractReplayLearner):
     """α of prioritised replay (Schaul et al. 2016; 0.6 there); 0 draws all transitions alike."""
     importance_exponent: Hyper = 0.4
     """β at first, of the weights that make up for it."""
-    importance_steps: Hyper = 100_000
+    importance_steps: int = 100_000
     """Environment steps over which β rises to 1."""
     temperature: float = 0.0
     """τ of soft Q-learning, in units of reward: the policy is the softmax of values / τ. 0 takes the largest value."""
@@ -212,6 +213,20 @@ class DQN(AbstractReplayLearner):
         """What it learns from."""
         assert state.replay is not None
         return state.replay
+
+    def host_replay(self, spec: Spec, num_envs: int) -> FrameReplay | None:
+        """A replay that keeps every picture once, where ``replay_storage`` says host."""
+        if self.replay_storage != "host":
+            return None
+        return FrameReplay(
+            spec,
+            self.replay_size,
+            num_envs,
+            num_updates=self.num_updates,
+            batch_size=self.batch_size,
+            num_returned=self.return_steps,
+            priority_exponent=self.priority_exponent,
+        )
 
     def entropy_reward(self, state: DQNState) -> Float[Array, ""]:
         """τ times the policy's entropy where it acted last: soft Q-learning aims at none of its own."""

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from menura.core import AbstractPolicy, DiscreteActions, Hyper, RequestError, Spec
+from menura.core import AbstractPolicy, DiscreteActions, Hyper, Observed, RequestError, Spec
 from menura.networks import MLP, Activation, Categorical, make_network
 
 LEAST_LOGIT = -80.0
@@ -17,7 +17,7 @@ def dueling(value: Float[Array, ""], advantage: Float[Array, " actions"]) -> Flo
     return value + advantage - jnp.mean(advantage)
 
 
-def exploration(num_seen: Int[Array, ""], *, initial: Hyper, final: Hyper, num_steps: Hyper) -> Float[Array, ""]:
+def exploration(num_seen: Int[Array, ""], *, initial: Hyper, final: Hyper, num_steps: int) -> Float[Array, ""]:
     """ε after so many environment steps: in a line from ``initial`` to ``final`` (Mnih et al. 2015, Methods)."""
     done = jnp.clip(num_seen / jnp.maximum(num_steps, 1), 0.0, 1.0)
     return jnp.asarray(initial + done * (final - initial))
@@ -78,7 +78,7 @@ class ActionValues(eqx.Module):
             MLP(width, num_actions, (), out_scale=0.1, key=advantage_key),
         )
 
-    def __call__(self, obs: Float[Array, " obs"]) -> Float[Array, " actions"]:
+    def __call__(self, obs: Observed[Array, " obs"]) -> Float[Array, " actions"]:
         """Q(obs, a) for every action a."""
         output = self.network(obs)
         if self.heads is None:
@@ -97,7 +97,7 @@ class QPolicy(AbstractPolicy):
     temperature: Float[Array, ""]
     """Of the softmax; 0 for the largest value."""
 
-    def q_values(self, obs: Float[Array, " obs"]) -> Float[Array, " actions"]:
+    def q_values(self, obs: Observed[Array, " obs"]) -> Float[Array, " actions"]:
         """The value of every action."""
         return self.values(obs)
 

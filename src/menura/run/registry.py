@@ -44,7 +44,7 @@ HOLDS: dict[str, tuple[str, ...]] = {
     "gail": ("trpo", "ppo", "sac", "dqn"),
     "airl": ("trpo", "ppo"),
     "sqil": ("sac", "dqn"),
-    "lsiq": ("sac",),
+    "lsiq": ("sac", "dqn"),
 }
 """The forward learners that an imitation learner can hold, the one that it holds where none is named first."""
 REGULARIZERS: dict[str, type[AbstractRegularizer]] = {
