@@ -8,16 +8,23 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
+from jaxtyping import AbstractDtype, Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 if TYPE_CHECKING:
     Hyper: TypeAlias = float | Array
     AnyArray: TypeAlias = Any
+    Observed = Shaped
 else:
     # A number on the command line; a traced scalar where a sweep is vmapped over it.
     Hyper: TypeAlias = float
     # Of NumPy on the host, of JAX on a device.
     AnyArray: TypeAlias = Array | np.ndarray
+
+    class Observed(AbstractDtype):
+        """Observations: numbers, or bytes where pictures are among them (:class:`Spec`)."""
+
+        dtypes = (*Float.dtypes, "uint8")
+
 
 Metrics: TypeAlias = dict[str, Array]
 """Scalars by name, ``area/name``: what one update has to say of itself."""
@@ -39,10 +46,10 @@ class Transition(eqx.Module):
     before any clipping to its bounds.
     """
 
-    obs: Float[AnyArray, "*batch obs"]
+    obs: Observed[AnyArray, "*batch obs"]
     action: Shaped[AnyArray, "*batch action"] | Shaped[AnyArray, "*batch"]
     reward: Float[AnyArray, "*batch"]
-    next_obs: Float[AnyArray, "*batch obs"]
+    next_obs: Observed[AnyArray, "*batch obs"]
     terminated: Bool[AnyArray, "*batch"]
     truncated: Bool[AnyArray, "*batch"]
     log_prob: Float[AnyArray, "*batch"]
@@ -117,7 +124,7 @@ class Vector:
 
 @dataclass(frozen=True)
 class Images:
-    """A part of an observation: ``frames`` pictures of bytes, the oldest first, ``[frames, height, width, channels]``."""
+    """A part of an observation: pictures of bytes, the oldest first, ``[frames, height, width, channels]``."""
 
     frames: int
     height: int
@@ -143,6 +150,9 @@ class Spec:
     actions: DiscreteActions | BoxActions
     parts: tuple[tuple[str, Vector | Images], ...] = ()
     """Names and shapes of what an observation holds, in its order, where pictures are among them."""
+    history: int = 1
+    """How many observations in a row one holds, the oldest first: those of vectors one after another, those of pictures
+    as frames."""
 
     @property
     def obs_dtype(self) -> type[np.generic]:
@@ -159,15 +169,15 @@ class AbstractPolicy(eqx.Module):
     """Acts for one observation; use ``jax.vmap`` for many."""
 
     @abc.abstractmethod
-    def distribution(self, obs: Float[Array, " obs"]) -> Any:
+    def distribution(self, obs: Observed[Array, " obs"]) -> Any:
         """The distribution over actions, with ``sample``, ``mode``, ``log_prob``, ``entropy``, ``kl``."""
 
-    def __call__(self, obs: Float[Array, " obs"], *, key: PRNGKeyArray | None = None) -> Array:
+    def __call__(self, obs: Observed[Array, " obs"], *, key: PRNGKeyArray | None = None) -> Array:
         """An action for one observation: a sample with a ``key``, the mean (or likeliest) action without."""
         distribution = self.distribution(obs)
         return distribution.mode() if key is None else distribution.sample(key=key)
 
-    def act(self, obs: Float[Array, " obs"], *, key: PRNGKeyArray) -> tuple[Array, Float[Array, ""]]:
+    def act(self, obs: Observed[Array, " obs"], *, key: PRNGKeyArray) -> tuple[Array, Float[Array, ""]]:
         """A sampled action and its log-probability."""
         distribution = self.distribution(obs)
         action = distribution.sample(key=key)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from menura.core import AbstractPolicy, DiscreteActions, RequestError, Spec, Transition
+from menura.core import AbstractPolicy, DiscreteActions, Observed, RequestError, Spec, Transition
 from menura.environments.base import Envs, NativeEnvs
 from menura.environments.collect import collect
 from menura.networks import Categorical
@@ -59,7 +59,7 @@ class MeanAction(AbstractPolicy):
         """The original's distribution."""
         return self.original.distribution(obs)
 
-    def act(self, obs: Float[Array, " obs"], *, key: PRNGKeyArray) -> tuple[Array, Float[Array, ""]]:
+    def act(self, obs: Observed[Array, " obs"], *, key: PRNGKeyArray) -> tuple[Array, Float[Array, ""]]:
         """The mean action, with certainty."""
         return self.original(obs), jnp.zeros(())
 

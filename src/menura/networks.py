@@ -1,7 +1,8 @@
 """Networks, policy heads and running statistics: pytrees of arrays, written for one example."""
 
 import math
-from typing import Literal, TypeAlias
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
 
 import equinox as eqx
 import jax
@@ -9,7 +10,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from menura.core import AbstractPolicy, BoxActions, DiscreteActions, Hyper, Spec
+from menura.core import AbstractPolicy, AnyArray, BoxActions, DiscreteActions, Hyper, Observed, Spec
+from menura.encoders import Encoder, Parts, PartsEncoder, decoded
 
 Activation = Literal["tanh", "relu", "silu"]
 
@@ -44,12 +46,70 @@ class MLP(eqx.Module):
         self.biases = tuple(jnp.zeros(n_out) for n_out in sizes[1:])
         self.activation = activation
 
-    def __call__(self, x: Float[Array, " in"]) -> Float[Array, " out"]:
-        """The output for one input."""
+    def __call__(self, x: Float[Array, " _in"], beside: Float[Array, " _beside"] | None = None) -> Float[Array, " out"]:
+        """The output for one input, or for one with more numbers ``beside`` it."""
         act = _ACTIVATIONS[self.activation]
+        if beside is not None:
+            x = jnp.concatenate([x, beside])
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
             x = act(weight @ x + bias)
         return self.weights[-1] @ x + self.biases[-1]
+
+
+class PictureNetwork(eqx.Module):
+    """An encoder of an observation with pictures, and a fully connected network of its features: the head."""
+
+    encoder: PartsEncoder
+    head: MLP
+
+    def __init__(
+        self,
+        parts: Parts,
+        out_size: int,
+        hidden_sizes: tuple[int, ...],
+        *,
+        activation: Activation = "tanh",
+        out_scale: float = 1.0,
+        beside_size: int = 0,
+        encoder: Encoder = "nature",
+        key: PRNGKeyArray,
+    ):
+        """Orthogonal weights in both."""
+        encoder_key, head_key = jax.random.split(key)
+        self.encoder = PartsEncoder(parts, encoder, key=encoder_key)
+        in_size = self.encoder.num_features + beside_size
+        self.head = MLP(in_size, out_size, hidden_sizes, activation=activation, out_scale=out_scale, key=head_key)
+
+    def of_numbers(
+        self, numbers: Float[Array, " _numbers"], beside: Float[Array, " _beside"] | None = None
+    ) -> Float[Array, " out"]:
+        """The output for what :func:`menura.encoders.decoded` gave."""
+        return self.head(self.encoder(numbers), beside)
+
+    def __call__(
+        self, obs: Observed[Array, " _bytes"], beside: Float[Array, " _beside"] | None = None
+    ) -> Float[Array, " out"]:
+        """The output for one observation's bytes, with more numbers ``beside`` its features."""
+        return self.of_numbers(decoded(obs, self.encoder.parts), beside)
+
+    @property
+    def weights(self) -> tuple[Float[Array, "_out _in"], ...]:
+        """The head's, as a network of vectors has them."""
+        return self.head.weights
+
+    @property
+    def biases(self) -> tuple[Float[Array, " _out"], ...]:
+        """The head's."""
+        return self.head.biases
+
+    @property
+    def activation(self) -> Activation:
+        """The head's; convolutions have relu."""
+        return self.head.activation
+
+
+Network: TypeAlias = MLP | PictureNetwork
+"""Of one observation; ``weights``, ``biases`` and ``activation`` are those of its fully connected layers."""
 
 
 def mean_of_rows(values: Float[Array, "batch *rest"], num_rows: Int[Array, ""] | None = None) -> Float[Array, "*rest"]:
@@ -90,6 +150,51 @@ class RunningNorm(eqx.Module):
         std = jnp.sqrt(self.var)
         scale = jnp.where(std > 1e-6, std, 1.0)
         return jnp.clip((x - self.mean) / scale, -clip, clip)
+
+
+ROWS_AT_ONCE = 256
+"""Observations of bytes that are numbers at the same time, where there is no gradient step to be made of more."""
+
+
+def over_rows(function: Callable[..., Any], obs: Observed[AnyArray, "batch obs"], *beside: Any) -> Any:
+    """A function of one observation, and of what stands beside it, for many; of bytes for a few at a time."""
+    if obs.dtype == jnp.uint8 and obs.shape[0] > ROWS_AT_ONCE:
+        return jax.lax.map(lambda row: function(*row), (obs, *beside), batch_size=ROWS_AT_ONCE)
+    return jax.vmap(function)(obs, *beside)
+
+
+class Unscaled(eqx.Module):
+    """In the place of :class:`RunningNorm` where observations are bytes: they are left as they are, and counted."""
+
+    count: Float[Array, ""]
+
+    def __init__(self):
+        """Nothing seen yet."""
+        self.count = jnp.zeros(())
+
+    def add(self, batch: Observed[Array, "batch _size"], num_rows: Int[Array, ""] | None = None) -> "Unscaled":
+        """A batch more, or its first ``num_rows`` rows."""
+        added = batch.shape[0] if num_rows is None else num_rows
+        return eqx.tree_at(lambda n: n.count, self, self.count + added)
+
+    def __call__(self, x: Observed[Array, " _size"]) -> Observed[Array, " _size"]:
+        """The same bytes: what they are divided by is the network's affair."""
+        return x
+
+
+Norm: TypeAlias = RunningNorm | Unscaled
+"""Statistics of observations, by which they are standardized."""
+
+
+def make_norm(spec: Spec) -> Norm:
+    """Statistics of nothing yet, for the observations of an environment."""
+    return Unscaled() if spec.parts else RunningNorm(spec.obs_size)
+
+
+def norm_of(obs: Observed[Array, "batch obs"], num_rows: Int[Array, ""] | None = None) -> Norm:
+    """Statistics of a batch of observations, or of its first ``num_rows``."""
+    fresh = Unscaled() if obs.dtype == jnp.uint8 else RunningNorm(obs.shape[-1])
+    return fresh.add(obs, num_rows)
 
 
 class Categorical(eqx.Module):
@@ -166,8 +271,8 @@ class DiagonalGaussian(eqx.Module):
 class CategoricalPolicy(AbstractPolicy):
     """Logits from a network over standardized observations."""
 
-    norm: RunningNorm
-    network: MLP
+    norm: Norm
+    network: Network
 
     def distribution(self, obs):
         """The distribution over actions for one observation."""
@@ -180,8 +285,8 @@ class GaussianPolicy(AbstractPolicy):
     The network works on a space of [-1, 1]; ``center`` and ``half_width`` carry it to the environment's.
     """
 
-    norm: RunningNorm
-    network: MLP
+    norm: Norm
+    network: Network
     log_std: Float[Array, " action"]
     center: Float[Array, " action"]
     half_width: Float[Array, " action"]
@@ -210,10 +315,27 @@ def make_network(
     *,
     activation: Activation = "tanh",
     out_scale: float = 1.0,
+    beside_size: int = 0,
+    encoder: Encoder = "nature",
     key: PRNGKeyArray,
-) -> MLP:
-    """A network of one observation as it is, with ``out_size`` outputs."""
-    return MLP(spec.obs_size, out_size, hidden_sizes, activation=activation, out_scale=out_scale, key=key)
+) -> Network:
+    """A network of one observation as it is, and of ``beside_size`` numbers beside it, with ``out_size`` outputs.
+
+    Pictures are read by the ``encoder``, whose features ``hidden_sizes`` follow; of vectors alone it is not used.
+    """
+    if spec.parts:
+        return PictureNetwork(
+            spec.parts,
+            out_size,
+            hidden_sizes,
+            activation=activation,
+            out_scale=out_scale,
+            beside_size=beside_size,
+            encoder=encoder,
+            key=key,
+        )
+    in_size = spec.obs_size + beside_size
+    return MLP(in_size, out_size, hidden_sizes, activation=activation, out_scale=out_scale, key=key)
 
 
 def make_policy(
@@ -222,16 +344,19 @@ def make_policy(
     *,
     activation: Activation = "tanh",
     initial_log_std: float = 0.0,
+    encoder: Encoder = "nature",
     key: PRNGKeyArray,
 ) -> Policy:
     """A policy that fits the environment; nearly uniform (or zero-mean) at first."""
-    norm = RunningNorm(spec.obs_size)
+    norm = make_norm(spec)
     match spec.actions:
         case DiscreteActions(num_actions=num_actions):
             out_size = num_actions
         case BoxActions(low=low):
             out_size = len(low)
-    network = MLP(spec.obs_size, out_size, hidden_sizes, activation=activation, out_scale=0.01, key=key)
+    network = make_network(
+        spec, out_size, hidden_sizes, activation=activation, out_scale=0.01, encoder=encoder, key=key
+    )
     if isinstance(spec.actions, DiscreteActions):
         return CategoricalPolicy(norm, network)
     return GaussianPolicy(
@@ -250,22 +375,30 @@ class ValueFunction(eqx.Module):
     step size need not know how large rewards are.
     """
 
-    norm: RunningNorm
-    network: MLP
+    norm: Norm
+    network: Network
     returns: RunningNorm
 
     def __init__(
-        self, spec: Spec, hidden_sizes: tuple[int, ...], *, activation: Activation = "tanh", key: PRNGKeyArray
+        self,
+        spec: Spec,
+        hidden_sizes: tuple[int, ...],
+        *,
+        activation: Activation = "tanh",
+        encoder: Encoder = "nature",
+        key: PRNGKeyArray,
     ):
         """Predicts 0 everywhere at first."""
-        self.norm = RunningNorm(spec.obs_size)
-        self.network = MLP(spec.obs_size, 1, hidden_sizes, activation=activation, out_scale=0.0, key=key)
+        self.norm = make_norm(spec)
+        self.network = make_network(
+            spec, 1, hidden_sizes, activation=activation, out_scale=0.0, encoder=encoder, key=key
+        )
         self.returns = RunningNorm(1)
 
-    def standardized(self, obs: Float[Array, " obs"]) -> Float[Array, ""]:
+    def standardized(self, obs: Observed[Array, " obs"]) -> Float[Array, ""]:
         """The network's own output."""
         return self.network(self.norm(obs))[0]
 
-    def __call__(self, obs: Float[Array, " obs"]) -> Float[Array, ""]:
+    def __call__(self, obs: Observed[Array, " obs"]) -> Float[Array, ""]:
         """The value, in units of reward."""
         return self.returns.mean[0] + jnp.sqrt(self.returns.var[0]) * self.standardized(obs)

@@ -183,7 +183,7 @@ class LinearPolicy(AbstractPolicy):
         return Categorical(self.weight @ jnp.concatenate([obs, jnp.ones(1)]))
 
 
-def linear_policy(spec, hidden_sizes, *, activation, initial_log_std, key):
+def linear_policy(spec, hidden_sizes, *, activation, initial_log_std, encoder, key):
     return LinearPolicy(RunningNorm(spec.obs_size), jnp.zeros((spec.actions.num_actions, spec.obs_size + 1)))
 
 

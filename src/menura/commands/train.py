@@ -71,6 +71,8 @@ class TrainOptions:
     """Keep every so-many-th step of each episode, from a random offset (the GAIL paper's protocol)."""
     shuffle_actions: bool = False
     """A control: put the demonstrations' actions in random order."""
+    history: int = 1
+    """How many observations in a row are seen as one, of the environment and of the demonstrations."""
     seed: int = 0
     """Decides everything random in the run."""
     jobs: int | None = None
@@ -287,7 +289,7 @@ def _request(choices: Choices, options: TrainOptions, learner: Any) -> Request:
         raise RequestError(f"{choices.algorithm} learns from an expert: leave out --reward, or train ppo, trpo or sac.")
     if options.reward is None and (options.reward_part != "reward" or options.reward_paid is not None):
         raise RequestError("--reward-part and --reward-paid are of a run's reward: name one with --reward RUN.")
-    for name in ("total_steps", "num_envs", "subsample", "eval_episodes"):
+    for name in ("total_steps", "num_envs", "subsample", "eval_episodes", "history"):
         if getattr(options, name) < 1:
             raise RequestError(f"--{name.replace('_', '-')} must be at least 1.")
     if learner.num_steps == 0 and options.num_envs != choices.preset.num_envs:
@@ -305,6 +307,7 @@ def _request(choices: Choices, options: TrainOptions, learner: Any) -> Request:
         "num_demos",
         "subsample",
         "shuffle_actions",
+        "history",
         "total_steps",
         "seed",
         "num_envs",

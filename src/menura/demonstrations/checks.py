@@ -1,5 +1,7 @@
 """What demonstrations must satisfy, one array at a time. Every refusal names the place and says what is wrong there."""
 
+import math
+
 import numpy as np
 
 from menura.core import BoxActions, DiscreteActions, RequestError, Spec
@@ -33,11 +35,11 @@ def check_length(array: np.ndarray, lengths: tuple[int, ...], *, where: str, fie
 
 
 def check_obs_shape(obs: np.ndarray, *, where: str) -> None:
-    """Refuse images and empty observations: a row must be a vector or an integer."""
-    if obs.ndim > 2:
+    """Refuse empty observations and pictures that are not of bytes: a row must be a vector, an integer or a picture."""
+    if obs.ndim > 2 and obs.dtype != np.uint8:
         raise RequestError(
-            f"{where}: observations have shape {obs.shape[1:]}; "
-            "only vectors and integers can be learned from, not images."
+            f"{where}: observations have shape {obs.shape[1:]} and are {obs.dtype}; "
+            "pictures can be learned from as bytes (uint8), not as other numbers."
         )
     if obs.ndim == 2 and obs.shape[1] == 0:
         raise RequestError(f"{where}: observations have no components; store at least one number a step.")
@@ -45,19 +47,26 @@ def check_obs_shape(obs: np.ndarray, *, where: str) -> None:
 
 def check_obs_fit(obs: np.ndarray, spec: Spec, *, where: str) -> None:
     """Refuse observations that are not those of the environment."""
-    if is_one_hot_index(obs, spec.obs_size):
-        wrong = np.flatnonzero((obs < 0) | (obs >= spec.obs_size))
+    single = spec.obs_size // spec.history
+    if not spec.parts and is_one_hot_index(obs, single):
+        wrong = np.flatnonzero((obs < 0) | (obs >= single))
         if len(wrong):
             raise RequestError(
                 f"{where}, step {wrong[0]}: observations is {obs.reshape(-1)[wrong[0]]}, outside 0 … "
-                f"{spec.obs_size - 1}; "
+                f"{single - 1}; "
                 "were these recorded in this environment?"
             )
         return
-    size = obs.shape[1] if obs.ndim == 2 else 1
-    if size != spec.obs_size:
+    size = math.prod(obs.shape[1:])
+    if size not in (single, spec.obs_size):
+        what = "bytes" if spec.parts else "numbers"
         raise RequestError(
-            f"{where}: observations have {size} numbers and the environment's have {spec.obs_size}; "
+            f"{where}: observations have {size} {what} and the environment's have {single}; "
+            "use demonstrations recorded in this environment."
+        )
+    if spec.parts and obs.dtype != np.uint8:
+        raise RequestError(
+            f"{where}: observations are {obs.dtype} and the environment's are pictures of bytes (uint8); "
             "use demonstrations recorded in this environment."
         )
 

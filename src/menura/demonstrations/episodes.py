@@ -1,6 +1,7 @@
 """Episodes of an expert, and the choices people make among them. Immutable; on the host."""
 
 import hashlib
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 
 from menura.core import BoxActions, DiscreteActions, ExpertData, RequestError, Spec, Transition
 from menura.demonstrations import checks
+from menura.environments.history import over_steps
 
 FEW_EPISODES = 5
 """With fewer episodes than this, whole ones are too few to hold out."""
@@ -194,11 +196,11 @@ class Demonstrations:
             )
 
     def flatten(self, spec: Spec, *, with_actions: bool = True) -> Transition:
-        """The kept steps of all episodes, one after another, as float32 rows of the environment's own sizes.
+        """The kept steps of all episodes, one after another, as rows of the environment's own sizes: float32, or bytes.
 
-        Integer observations become one-hot where ``spec`` expects that. Unknown rewards are 0, and so is
-        ``log_prob``. ``terminated`` and ``truncated`` are True only at the last step of an episode. A
-        truncated episode without its final observation loses its last step; a terminated one keeps it,
+        Integer observations become one-hot where ``spec`` expects that; single ones get the history that it has.
+        Unknown rewards are 0, and so is ``log_prob``. ``terminated`` and ``truncated`` are True only at the last step
+        of an episode. A truncated episode without its final observation loses its last step; a terminated one keeps it,
         with the last observation in the successor's place, because nothing after it is worth anything.
 
         ``with_actions=False`` forgets the actions (:meth:`without_actions`). In their place is nan, or −1 where they
@@ -314,20 +316,24 @@ class Demonstrations:
         episode, rows = self.episodes[i], self._usable(i)
         is_last = rows == episode.num_steps - 1
         return (
-            _encode_obs(episode.obs[rows], spec),
+            _encode_obs(episode.obs, rows, spec),
             _no_actions(len(rows), spec) if episode.actions is None else _encode_actions(episode.actions[rows], spec),
             np.zeros(len(rows), np.float32) if episode.rewards is None else episode.rewards[rows].astype(np.float32),
-            _encode_obs(episode.obs[np.minimum(rows + 1, len(episode.obs) - 1)], spec),
+            _encode_obs(episode.obs, np.minimum(rows + 1, len(episode.obs) - 1), spec),
             is_last & episode.terminated,
             is_last & (not episode.terminated),
             np.zeros(len(rows), np.float32),
         )
 
 
-def _encode_obs(obs: np.ndarray, spec: Spec) -> np.ndarray:
-    if checks.is_one_hot_index(obs, spec.obs_size):
-        return np.eye(spec.obs_size, dtype=np.float32)[obs.reshape(-1)]
-    return obs.reshape(len(obs), spec.obs_size).astype(np.float32)
+def _encode_obs(obs: np.ndarray, rows: np.ndarray, spec: Spec) -> np.ndarray:
+    """An episode's observations at ``rows``, as the environment gives them, each with the past that belongs to it."""
+    single = spec.obs_size // spec.history
+    if not spec.parts and checks.is_one_hot_index(obs, single):
+        obs = np.eye(single, dtype=np.float32)[obs.reshape(-1)]
+    if math.prod(obs.shape[1:]) != spec.obs_size:
+        return over_steps(obs, rows, spec).astype(spec.obs_dtype, copy=False)
+    return obs[rows].reshape(len(rows), spec.obs_size).astype(spec.obs_dtype, copy=False)
 
 
 def _encode_actions(actions: np.ndarray, spec: Spec) -> np.ndarray:
@@ -347,7 +353,7 @@ def _no_actions(count: int, spec: Spec) -> np.ndarray:
 
 def _no_rows(spec: Spec) -> tuple[np.ndarray, ...]:
     """The columns of :meth:`Demonstrations.flatten` where there are no episodes."""
-    obs, scalar, flag = np.zeros((0, spec.obs_size), np.float32), np.zeros(0, np.float32), np.zeros(0, bool)
+    obs, scalar, flag = np.zeros((0, spec.obs_size), spec.obs_dtype), np.zeros(0, np.float32), np.zeros(0, bool)
     size = spec.actions.size if isinstance(spec.actions, BoxActions) else 1
     return obs, _encode_actions(np.zeros((0, size)), spec), scalar, obs, flag, flag, scalar
 

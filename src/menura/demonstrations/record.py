@@ -6,11 +6,12 @@ from typing import Any, Protocol
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
-from menura.core import AbstractPolicy, BoxActions, RequestError, Spec
+from menura.core import AbstractPolicy, BoxActions, Images, Observed, RequestError, Spec
 from menura.demonstrations.episodes import Demonstrations, Episode
 from menura.environments.base import Envs, NativeEnvs, Step
+from menura.environments.history import newest, spec_without_history
 
 LONGEST_EPISODE = 100_000
 """An episode of more steps than this is taken to have no end."""
@@ -31,7 +32,8 @@ def record(
 
     Each copy of the environment records its own fixed share: taking whichever episodes end first would
     favor short ones. The episodes are ordered by round and copy, which does not depend on their length
-    either. Actions are kept as the environment carries them out, clipped to its bounds.
+    either. Actions are kept as the environment carries them out, clipped to its bounds. Of observations with a history
+    only the newest is kept, so that every frame is stored once: the history is made again when they are loaded.
     """
     if num_episodes < 1:
         raise RequestError(f"num_episodes = {num_episodes} must be at least 1.")
@@ -39,7 +41,7 @@ def record(
     begin, advance = _drive(env, seed)
     choose = chooser(policy, seed, deterministic)
     obs = begin()
-    recordings = [_Recording(obs[i]) for i in range(env.num_envs)]
+    recordings = [_Recording(obs[i], env.spec) for i in range(env.num_envs)]
     finished: list[list[Episode]] = [[] for _ in shares]
     index = 0
     while any(len(done) < share for done, share in zip(finished, shares, strict=True)):
@@ -51,7 +53,7 @@ def record(
             recordings[i].add(action, step, i)
             if step.terminated[i] or step.truncated[i]:
                 finished[i].append(recordings[i].episode(bool(step.terminated[i])))
-                recordings[i] = _Recording(step.obs[i])
+                recordings[i] = _Recording(step.obs[i], env.spec)
             elif len(recordings[i].actions) >= LONGEST_EPISODE:
                 raise RequestError(
                     f"An episode of {env.id} has not ended after {LONGEST_EPISODE} steps; give it a time limit."
@@ -73,16 +75,21 @@ def record(
 class _Recording:
     """An episode that goes on."""
 
-    def __init__(self, first_obs: np.ndarray):
-        self.obs = [np.array(first_obs)]
+    def __init__(self, first_obs: np.ndarray, spec: Spec):
+        self._spec = spec
+        self._shape = _stored_shape(spec)
+        self.obs = [self._newest(first_obs)]
         self.actions: list[np.ndarray] = []
         self.rewards: list[float] = []
 
     def add(self, action: np.ndarray, step: Step, i: int) -> None:
         """Copy ``i``'s part of a step; rows are copied, because a simulator may use its arrays again."""
-        self.obs.append(np.array(step.next_obs[i]))
+        self.obs.append(self._newest(step.next_obs[i]))
         self.actions.append(np.array(action[i]))
         self.rewards.append(float(step.reward[i]))
+
+    def _newest(self, obs: np.ndarray) -> np.ndarray:
+        return np.array(newest(obs, self._spec)).reshape(self._shape)
 
     def episode(self, terminated: bool) -> Episode:
         """What was recorded."""
@@ -90,6 +97,15 @@ class _Recording:
         for array in arrays:
             array.flags.writeable = False
         return Episode(*arrays, terminated, len(self.actions))
+
+
+def _stored_shape(spec: Spec) -> tuple[int, ...]:
+    """A picture keeps its axes, so that it can be looked at; what has more parts is one row of bytes."""
+    single = spec_without_history(spec)
+    match single.parts:
+        case ((_, Images(frames=frames, height=height, width=width, channels=channels)),):
+            return (height, width, channels) if frames == 1 else (frames, height, width, channels)
+    return (single.obs_size,)
 
 
 def _drive(env: Envs, seed: int) -> tuple[Callable[[], np.ndarray], Callable[[np.ndarray, int], Step]]:
@@ -129,7 +145,7 @@ def chooser(policy: Any, seed: int, deterministic: bool) -> Callable[[np.ndarray
 
 @partial(jax.jit, static_argnames="deterministic")
 def _act(
-    policy: AbstractPolicy, obs: Float[Array, "env obs"], key: PRNGKeyArray, index: Any, deterministic: bool
+    policy: AbstractPolicy, obs: Observed[Array, "env obs"], key: PRNGKeyArray, index: Any, deterministic: bool
 ) -> Array:
     if deterministic:
         return jax.vmap(policy)(obs)

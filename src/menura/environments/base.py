@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from menura.core import Spec
+from menura.core import Observed, Spec
 
 
 class AbstractNativeEnv(eqx.Module):
@@ -36,7 +36,7 @@ class AbstractNativeEnv(eqx.Module):
         """The state an episode begins in."""
 
     @abc.abstractmethod
-    def observe(self, state: PyTree) -> Float[Array, " obs"]:
+    def observe(self, state: PyTree) -> Observed[Array, " obs"]:
         """What the agent sees of a state."""
 
     @abc.abstractmethod
@@ -50,7 +50,9 @@ class AbstractNativeEnv(eqx.Module):
 class TellsReward(Protocol):
     """A native environment whose reward is a function of what is observed of a transition."""
 
-    def reward_of(self, obs: Float[Array, " obs"], action: Array, next_obs: Float[Array, " obs"]) -> Float[Array, ""]:
+    def reward_of(
+        self, obs: Observed[Array, " obs"], action: Array, next_obs: Observed[Array, " obs"]
+    ) -> Float[Array, ""]:
         """The reward of one transition."""
         ...
 
@@ -71,7 +73,7 @@ class NativeCarry(NamedTuple):
     """Where a batch of native environments stands; every array has a leading ``env`` axis."""
 
     state: PyTree
-    obs: Float[Array, "env obs"]
+    obs: Observed[Array, "env obs"]
     age: Int[Array, " env"]
     """Steps taken in the current episode."""
 
@@ -122,7 +124,7 @@ class NativeEnvs(eqx.Module):
 
 @runtime_checkable
 class HostEnvs(Protocol):
-    """A batch of simulators on the host. Observations are float32, ``(env, obs)``."""
+    """A batch of simulators on the host. Observations are ``(env, obs)``, of the spec's type."""
 
     id: str
     backend: str

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from menura.core import AbstractPolicy, Transition
+from menura.core import AbstractPolicy, Observed, Transition
 from menura.environments.base import Envs, HostEnvs, NativeCarry, NativeEnvs
 
 QUICK_COMPILATION = {"xla_backend_optimization_level": 1}
@@ -28,7 +28,9 @@ def collect(
     return _collect_host(env, carry, policy, key, num_steps)
 
 
-def act(policy: AbstractPolicy, obs: Float[Array, "env obs"], key: PRNGKeyArray) -> tuple[Array, Float[Array, " env"]]:
+def act(
+    policy: AbstractPolicy, obs: Observed[Array, "env obs"], key: PRNGKeyArray
+) -> tuple[Array, Float[Array, " env"]]:
     """Sampled actions and their log-probabilities for a batch of observations."""
     keys = jax.random.split(key, obs.shape[0])
     return jax.vmap(lambda o, k: policy.act(o, key=k))(obs, keys)

@@ -18,37 +18,26 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from menura.core import BoxActions, DiscreteActions, RequestError, Spec
+from menura.core import BoxActions, DiscreteActions, Images, RequestError, Spec, Vector
 from menura.environments.base import Step
+from menura.environments.encoding import encode_each, encode_obs, parts_of
 
 
 def spec_of(observation_space: spaces.Space, action_space: spaces.Space, *, env_id: str) -> Spec:
     """The shapes of a pair of Gymnasium spaces; refuses the kinds that no network here reads."""
-    if isinstance(observation_space, spaces.Discrete):
-        obs_size = int(observation_space.n)
-    elif isinstance(observation_space, spaces.Box) and len(observation_space.shape) == 1:
-        obs_size = int(observation_space.shape[0])
+    parts = parts_of(observation_space, env_id=env_id)
+    if any(isinstance(part, Images) for _, part in parts):
+        obs_size = sum(part.num_bytes for _, part in parts)
     else:
-        raise RequestError(
-            f"{env_id} observes a {type(observation_space).__name__} of shape {observation_space.shape}; "
-            "vectors and Discrete observations can be learned from, so wrap it to give one of those."
-        )
+        obs_size, parts = sum(part.size for _, part in parts if isinstance(part, Vector)), ()
     if isinstance(action_space, spaces.Discrete):
-        return Spec(obs_size, DiscreteActions(int(action_space.n)))
+        return Spec(obs_size, DiscreteActions(int(action_space.n)), parts)
     if isinstance(action_space, spaces.Box) and len(action_space.shape) == 1:
         low, high = action_space.low.tolist(), action_space.high.tolist()
-        return Spec(obs_size, BoxActions(tuple(map(float, low)), tuple(map(float, high))))
+        return Spec(obs_size, BoxActions(tuple(map(float, low)), tuple(map(float, high))), parts)
     raise RequestError(
         f"{env_id} takes a {type(action_space).__name__} action; Discrete and one-dimensional Box ones are supported."
     )
-
-
-def encode_obs(obs: Any, observation_space: spaces.Space) -> np.ndarray:
-    """Observations as float32 vectors; Discrete ones become one-hot. Any leading axes are kept."""
-    if isinstance(observation_space, spaces.Discrete):
-        index = np.asarray(obs, np.int64) - int(observation_space.start)
-        return np.eye(int(observation_space.n), dtype=np.float32)[index]
-    return np.asarray(obs, np.float32)
 
 
 def decode_action(action: np.ndarray, action_space: spaces.Space) -> np.ndarray:
@@ -92,7 +81,7 @@ class GymnasiumEnvs:
         """Begin afresh from a seed: the first observations ``(env, obs)``."""
         seeds = np.random.SeedSequence(seed).generate_state(self.num_envs)
         obs = [env.reset(seed=int(s))[0] for env, s in zip(self._envs, seeds, strict=True)]
-        return encode_obs(np.stack(obs), self._obs_space)
+        return encode_each(obs, self._obs_space)
 
     def step(self, action: np.ndarray) -> Step:
         """Step every copy; those whose episode ended begin another in the same step."""
@@ -115,11 +104,11 @@ class GymnasiumEnvs:
         else:
             list(self._pool.map(step_chunk, self._chunks))
         return Step(
-            encode_obs(np.stack(next_obs), self._obs_space),
+            encode_each(next_obs, self._obs_space),
             reward,
             terminated,
             truncated & ~terminated,
-            encode_obs(np.stack(obs), self._obs_space),
+            encode_each(obs, self._obs_space),
         )
 
     def close(self) -> None:

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from menura.core import RequestError
 from menura.environments.base import AbstractNativeEnv, Envs, NativeEnvs
-from menura.environments.native import Acrobot, CartPole, GridWorld, MountainCar, Pendulum, probes
+from menura.environments.history import History, HostHistory
+from menura.environments.native import Acrobot, CartPole, Catch, GridWorld, MountainCar, Pendulum, probes
 
 # Simulators on the host are imported where they are needed: Gymnasium takes time to load, and most
 # commands never use it.
@@ -20,6 +21,8 @@ _NATIVE: dict[str, AbstractNativeEnv] = {
     "Acrobot-v1": Acrobot(),
     "CartPole-v0": CartPole(max_episode_steps=200),
     "CartPole-v1": CartPole(),
+    "Catch-v0": Catch(),
+    "FlickerCatch-v0": Catch(visible=0.2),
     "GridWorld-v0": GridWorld(),
     "MountainCar-v0": MountainCar(),
     "Pendulum-v1": Pendulum(),
@@ -40,6 +43,7 @@ def make(
     num_envs: int = 1,
     backend: Backend = "auto",
     env_kwargs: dict[str, Any] | None = None,
+    history: int = 1,
 ) -> Envs:
     """``num_envs`` copies of an environment.
 
@@ -48,15 +52,28 @@ def make(
     the id with Gymnasium. ``env_kwargs`` are handed to the environment's constructor.
 
     ``backend="auto"`` takes the JAX version where there is one with these ``env_kwargs``, else EnvPool's
-    where that is installed and has it, else Gymnasium's.
+    where that is installed and has it, else Gymnasium's. With a ``history`` of K, an observation is the last K ones,
+    the oldest first, within one episode.
     """
     env_kwargs = dict(env_kwargs or {})
+    if history < 1:
+        raise RequestError(f"history must be at least 1, not {history}.")
     if num_envs < 1:
         raise RequestError(f"num_envs must be at least 1, not {num_envs}.")
     if backend not in typing.get_args(Backend):
         raise RequestError(f"There is no backend {backend!r}; choose from {', '.join(typing.get_args(Backend))}.")
-    if not isinstance(env, str):
-        return _make_object(env, num_envs, backend, env_kwargs)
+    if isinstance(env, str):
+        envs = _make_id(env, num_envs, backend, env_kwargs)
+    else:
+        envs = _make_object(env, num_envs, backend, env_kwargs)
+    if history == 1:
+        return envs
+    if isinstance(envs, NativeEnvs):
+        return dataclasses.replace(envs, env=History(envs.env, history))
+    return HostHistory(envs, history)
+
+
+def _make_id(env: str, num_envs: int, backend: Backend, env_kwargs: dict[str, Any]) -> Envs:
     match backend:
         case "jax":
             return _make_native(env, num_envs, env_kwargs)

@@ -1,5 +1,6 @@
 """What PPO and TRPO share: advantages of a rollout, and the statistics that live in the state."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -7,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from menura.core import Hyper, Transition, flatten_time
-from menura.networks import Policy, ValueFunction
+from menura.core import AnyArray, Hyper, Observed, Transition, flatten_time
+from menura.networks import Policy, ValueFunction, over_rows
 from menura.returns import gae
 
 
@@ -21,11 +22,19 @@ def advantages(
     gae_lambda: Hyper,
 ) -> tuple[Float[Array, "time env"], Float[Array, "time env"]]:
     """Advantages, and the returns they imply for the value function, of a rollout ``[time, env]``."""
-    over_rollout = jax.vmap(jax.vmap(value_function))
-    value, next_value = over_rollout(batch.obs), over_rollout(batch.next_obs)
+    value, next_value = (over_rollout(value_function, obs) for obs in (batch.obs, batch.next_obs))
     over_envs = jax.vmap(lambda *stream: gae(*stream, gamma=gamma, gae_lambda=gae_lambda), in_axes=1, out_axes=1)
     advantage = over_envs(reward, value, next_value, batch.terminated, batch.truncated)
     return advantage, advantage + value
+
+
+def over_rollout(
+    function: Callable[..., Array], obs: Observed[AnyArray, "time env obs"], *beside: AnyArray
+) -> Float[Array, "time env"]:
+    """A function of one observation, and of what stands beside it, for a whole rollout."""
+    if obs.dtype == jnp.uint8:
+        return over_rows(function, *flatten_time((obs, *beside))).reshape(obs.shape[:2])
+    return jax.vmap(jax.vmap(function))(obs, *beside)
 
 
 def standardize(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
@@ -100,6 +109,6 @@ def trainable(module: eqx.Module) -> eqx.Module:
     )
 
 
-def log_probs_of(policy: Policy, obs: Float[Array, "batch obs"], action: Array) -> Float[Array, " batch"]:
+def log_probs_of(policy: Policy, obs: Observed[Array, "batch obs"], action: Array) -> Float[Array, " batch"]:
     """log π(action | obs) for a batch."""
-    return jax.vmap(lambda o, a: policy.distribution(o).log_prob(a))(obs, action)
+    return over_rows(lambda o, a: policy.distribution(o).log_prob(a), obs, action)

@@ -15,15 +15,17 @@ from menura.core import (
     DiscreteActions,
     Hyper,
     Metrics,
+    Observed,
     Penalty,
     RequestError,
     Spec,
     Transition,
     flatten_time,
 )
+from menura.encoders import Encoder
 from menura.forward.off_policy import AbstractReplayLearner
 from menura.forward.on_policy import moved
-from menura.networks import MLP, Activation, Categorical, DiagonalGaussian
+from menura.networks import Activation, Categorical, DiagonalGaussian, Network, make_network
 from menura.replay import Replay, sample_rows
 
 UNIFORM_LOG_STD = math.log(math.pi / math.sqrt(12))
@@ -110,7 +112,7 @@ class TanhGaussian(eqx.Module):
 class SquashedPolicy(AbstractPolicy):
     """Mean and log-deviation from one network, squashed into the bounds; [-1, 1] where there are none."""
 
-    network: MLP
+    network: Network
     center: Float[Array, " action"]
     half_width: Float[Array, " action"]
     linear_mean: bool = eqx.field(static=True, default=False)
@@ -128,7 +130,7 @@ class SquashedPolicy(AbstractPolicy):
 class LogitPolicy(AbstractPolicy):
     """Logits from a network over observations as they are."""
 
-    network: MLP
+    network: Network
 
     def distribution(self, obs):
         """The distribution over actions for one observation."""
@@ -138,35 +140,52 @@ class LogitPolicy(AbstractPolicy):
 class TwinQ(eqx.Module):
     """Two action values, drawn apart by chance only; their minimum does not overrate as one does."""
 
-    networks: tuple[MLP, MLP]
+    networks: tuple[Network, Network]
     center: Float[Array, " action"] | None
     half_width: Float[Array, " action"] | None
 
-    def __init__(self, spec: Spec, hidden_sizes: tuple[int, ...], *, activation: Activation, key: PRNGKeyArray):
+    def __init__(
+        self,
+        spec: Spec,
+        hidden_sizes: tuple[int, ...],
+        *,
+        activation: Activation,
+        encoder: Encoder = "nature",
+        key: PRNGKeyArray,
+    ):
         """Two fresh networks: of the observation, and of the action scaled to [-1, 1] where it is real."""
         self.center = self.half_width = None
-        in_size, out_size = spec.obs_size, 1
+        beside_size, out_size = 0, 1
         if isinstance(spec.actions, DiscreteActions):
             out_size = spec.actions.num_actions
         else:
-            in_size += spec.actions.size
+            beside_size = spec.actions.size
             self.center, self.half_width = jnp.asarray(spec.actions.center), jnp.asarray(spec.actions.half_width)
-        first, second = jax.random.split(key)
-        self.networks = (
-            MLP(in_size, out_size, hidden_sizes, activation=activation, key=first),
-            MLP(in_size, out_size, hidden_sizes, activation=activation, key=second),
+        first, second = (
+            make_network(
+                spec,
+                out_size,
+                hidden_sizes,
+                activation=activation,
+                beside_size=beside_size,
+                encoder=encoder,
+                key=network_key,
+            )
+            for network_key in jax.random.split(key)
         )
+        self.networks = (first, second)
 
-    def of_all(self, obs: Float[Array, " obs"]) -> Float[Array, "twins actions"]:
+    def of_all(self, obs: Observed[Array, " obs"]) -> Float[Array, "twins actions"]:
         """Both values of every discrete action."""
         return jnp.stack([network(obs) for network in self.networks])
 
-    def __call__(self, obs: Float[Array, " obs"], action: Array) -> Float[Array, " twins"]:
+    def __call__(self, obs: Observed[Array, " obs"], action: Array) -> Float[Array, " twins"]:
         """Both values of one action."""
         if self.center is None or self.half_width is None:
             return self.of_all(obs)[:, action]
         center, half_width = jax.lax.stop_gradient((self.center, self.half_width))
-        return self.of_all(jnp.concatenate([obs, (action - center) / half_width]))[:, 0]
+        scaled = (action - center) / half_width
+        return jnp.stack([network(obs, scaled)[0] for network in self.networks])
 
 
 class SACState(eqx.Module):
@@ -212,6 +231,8 @@ class SAC(AbstractReplayLearner):
     """Widths of the hidden layers of policy and values."""
     activation: Activation = "relu"
     """Non-linearity of both."""
+    encoder: Encoder = "nature"
+    """What reads pictures, before the hidden layers: nature (Mnih et al. 2015) or residual (Espeholt et al. 2018)."""
     linear_mean: bool = False
     """The policy's network gives the mean action itself, not what is squashed into it, as one cloned by bc does."""
     critic_steps: int = 0
@@ -232,8 +253,14 @@ class SAC(AbstractReplayLearner):
         """A nearly uniform policy, values of their own, and an empty replay."""
         policy_key, q_key = jax.random.split(key)
         out_size = spec.actions.num_actions if isinstance(spec.actions, DiscreteActions) else 2 * spec.actions.size
-        network = MLP(
-            spec.obs_size, out_size, self.hidden_sizes, activation=self.activation, out_scale=0.01, key=policy_key
+        network = make_network(
+            spec,
+            out_size,
+            self.hidden_sizes,
+            activation=self.activation,
+            out_scale=0.01,
+            encoder=self.encoder,
+            key=policy_key,
         )
         if isinstance(spec.actions, DiscreteActions):
             policy = LogitPolicy(network)
@@ -242,7 +269,7 @@ class SAC(AbstractReplayLearner):
             policy = SquashedPolicy(
                 network, jnp.asarray(box.center), jnp.asarray(box.half_width), linear_mean=self.linear_mean
             )
-        q = TwinQ(spec, self.hidden_sizes, activation=self.activation, key=q_key)
+        q = TwinQ(spec, self.hidden_sizes, activation=self.activation, encoder=self.encoder, key=q_key)
         log_temperature = jnp.log(jnp.asarray(self.initial_temperature, jnp.float32))
         weights: Any = (network, q.networks, log_temperature)
         opt_state = tuple(self._optimizer.init(part) for part in weights)
@@ -398,7 +425,7 @@ class SAC(AbstractReplayLearner):
         return (policy, q, target_q, log_temperature, (policy_opt, q_opt, temperature_opt)), metrics
 
     def _value(
-        self, policy: Any, q: TwinQ, obs: Float[Array, " obs"], key: PRNGKeyArray, temperature: Float[Array, ""]
+        self, policy: Any, q: TwinQ, obs: Observed[Array, " obs"], key: PRNGKeyArray, temperature: Float[Array, ""]
     ) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """The soft value of one observation, and the policy's entropy there: exact, or of one sampled action.
 

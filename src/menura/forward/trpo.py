@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from menura.core import AbstractForwardLearner, Hyper, Metrics, Penalty, RequestError, Spec, Transition, flatten_time
+from menura.encoders import Encoder
 from menura.forward.on_policy import (
     advantages,
     averaged,
@@ -144,6 +145,8 @@ class TRPO(AbstractForwardLearner):
     """Widths of the hidden layers of policy and value networks."""
     activation: Activation = "tanh"
     """Non-linearity of both networks."""
+    encoder: Encoder = "nature"
+    """What reads pictures, before the hidden layers: nature (Mnih et al. 2015) or residual (Espeholt et al. 2018)."""
     initial_log_std: float = 0.0
     """Log standard deviation of the Gaussian policy at first, where actions span [-1, 1]."""
     critic_updates: int = 0
@@ -176,9 +179,10 @@ class TRPO(AbstractForwardLearner):
             self.hidden_sizes,
             activation=self.activation,
             initial_log_std=self.initial_log_std,
+            encoder=self.encoder,
             key=policy_key,
         )
-        value = ValueFunction(spec, self.hidden_sizes, activation=self.activation, key=value_key)
+        value = ValueFunction(spec, self.hidden_sizes, activation=self.activation, encoder=self.encoder, key=value_key)
         return TRPOState(policy, value, self._optimizer.init(eqx.filter(value, trainable(value))), policy)
 
     def policy(self, state: TRPOState) -> Policy:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from menura.core import AbstractPolicy, BoxActions, DiscreteActions, RequestError, Spec
 from menura.forward.sac import UNIFORM_LOG_STD, LogitPolicy, SquashedPolicy
-from menura.networks import MLP, CategoricalPolicy, GaussianPolicy, RunningNorm
+from menura.networks import CategoricalPolicy, GaussianPolicy, Network, Norm, PictureNetwork, RunningNorm
 
 SETTLED = 1e9
 """Observations that a policy's statistics are made to stand for, so that those of a run hardly move them.
@@ -54,16 +54,19 @@ def begun_with(state: Any, policy: AbstractPolicy) -> Any:
     return eqx.tree_at(lambda s: [getattr(s, name) for name in names], state, [policy] * len(names))
 
 
-def settled(norm: RunningNorm) -> RunningNorm:
+def settled(norm: Norm) -> Norm:
     """Statistics that new observations hardly move."""
     return eqx.tree_at(lambda n: n.count, norm, jnp.full_like(norm.count, SETTLED))
 
 
-def without_norm(network: MLP, norm: RunningNorm) -> MLP:
+def without_norm(network: Network, norm: Norm) -> Network:
     """The network on observations as they are: standardizing them becomes part of its first layer.
 
     The two differ where an observation lies more than ten deviations away, which the statistics would have clipped.
+    Bytes are not standardized.
     """
+    if not isinstance(norm, RunningNorm):
+        return network
     std = jnp.sqrt(norm.var)
     weight = network.weights[0] / jnp.where(std > 1e-6, std, 1.0)[None, :]
     bias = network.biases[0] - weight @ norm.mean
@@ -98,8 +101,10 @@ def _require_fit(own: Any, spec: Spec, policy: Any, options: str) -> None:
     kinds = CategoricalPolicy | GaussianPolicy | LogitPolicy | SquashedPolicy
     if not isinstance(policy, kinds) or not isinstance(own, kinds):
         raise RequestError("Only policies with menura's own networks can be begun with: leave out the warm start.")
-    network: MLP = policy.network
-    obs_size, is_discrete = network.weights[0].shape[1], isinstance(policy, CategoricalPolicy | LogitPolicy)
+    network: Network = policy.network
+    _require_parts(network, spec)
+    obs_size = spec.obs_size if spec.parts else network.weights[0].shape[1]
+    is_discrete = isinstance(policy, CategoricalPolicy | LogitPolicy)
     num_outputs = network.biases[-1].shape[0] // (2 if isinstance(policy, SquashedPolicy) else 1)
     wanted = spec.actions.num_actions if isinstance(spec.actions, DiscreteActions) else spec.actions.size
     if (obs_size, is_discrete, num_outputs) != (spec.obs_size, not isinstance(spec.actions, BoxActions), wanted):
@@ -110,6 +115,8 @@ def _require_fit(own: Any, spec: Spec, policy: Any, options: str) -> None:
         )
     if isinstance(policy, LogitPolicy | SquashedPolicy) and not isinstance(own, LogitPolicy | SquashedPolicy):
         raise RequestError("SAC's policy can only go on in sac: name a run of bc, trpo, ppo or gail to begin with.")
+    if jax.tree.structure(network) != jax.tree.structure(own.network) and spec.parts:
+        raise RequestError(f"The policy to begin with has the other encoder: pass {options}encoder as in its run.")
     hidden = tuple(bias.shape[0] for bias in network.biases[:-1])
     if (hidden, network.activation) != (tuple(b.shape[0] for b in own.network.biases[:-1]), own.network.activation):
         sizes = " ".join(map(str, hidden))
@@ -128,3 +135,9 @@ def _require_fit(own: Any, spec: Spec, policy: Any, options: str) -> None:
                     else f"squashes its mean actions: leave out {options}linear-mean."
                 )
             )
+
+
+def _require_parts(network: Network, spec: Spec) -> None:
+    parts = network.encoder.parts if isinstance(network, PictureNetwork) else ()
+    if parts != spec.parts:
+        raise RequestError("The policy to begin with sees other pictures, or none: name a run of this environment.")

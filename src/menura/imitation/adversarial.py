@@ -21,7 +21,9 @@ from menura.core import (
     Transition,
     flatten_time,
 )
+from menura.encoders import Encoder
 from menura.forward.off_policy import AbstractReplayLearner
+from menura.forward.on_policy import over_rollout
 from menura.forward.trpo import TRPO
 from menura.imitation.absorbing import (
     absorbed_features,
@@ -34,7 +36,7 @@ from menura.imitation.bc import distance_to_demos
 from menura.imitation.holder import AbstractHolder
 from menura.imitation.linear import LinearScore, seen
 from menura.imitation.score import RewardForm, ScoreNetwork, reward_of_score, slope_of
-from menura.networks import MLP, Activation, mean_of_rows
+from menura.networks import MLP, Activation, mean_of_rows, over_rows
 from menura.regularizers import AbstractFeatureMatching, AbstractRegularizer, JensenShannon
 
 OF_THE_NETWORK = (
@@ -48,6 +50,7 @@ OF_THE_NETWORK = (
     "weight_decay",
     "hidden_sizes",
     "activation",
+    "encoder",
 )
 """Options of GAIL that have no effect where the score is linear (FEM, GTAL): no network is trained there."""
 
@@ -114,6 +117,8 @@ class GAIL(AbstractHolder):
     """Widths of the score network's hidden layers."""
     activation: Activation = "tanh"
     """Its non-linearity."""
+    encoder: Encoder = "nature"
+    """What reads pictures, before the hidden layers: nature (Mnih et al. 2015) or residual (Espeholt et al. 2018)."""
     make_network: Callable[..., Any] = eqx.field(default=MLP, static=True)
     """From Python only: builds the score network, called as ``menura.networks.MLP`` is."""
     optimizer: Callable[[Hyper], optax.GradientTransformation] = eqx.field(default=optax.adam, static=True)
@@ -146,6 +151,8 @@ class GAIL(AbstractHolder):
         counted = jnp.zeros((), jnp.int32) if self.bc_updates else None
         ending = jnp.zeros(()) if absorbing else None
         if isinstance(self.regularizer, AbstractFeatureMatching):
+            if spec.parts:
+                raise RequestError("fem and gtal weigh the observed numbers, and pictures have none: leave them out.")
             score = LinearScore(spec, observations_only=self.observations_only, absorbing=absorbing)
             return GAILState(forward, score, (), counted, ending)
         score = ScoreNetwork(
@@ -155,6 +162,7 @@ class GAIL(AbstractHolder):
             key=score_key,
             make_network=self.make_network,
             observations_only=self.observations_only,
+            encoder=self.encoder,
         )
         weights: Any = score.network
         return GAILState(forward, score, self._optimizer.init(weights), counted, ending)
@@ -174,7 +182,7 @@ class GAIL(AbstractHolder):
 
     def reward(self, state: GAILState, batch: Transition) -> Float[Array, "time env"]:
         """What a rollout ``[time, env]`` earns by the score as it is now."""
-        score = jax.vmap(jax.vmap(state.score))(*self._seen(batch))
+        score = over_rollout(state.score, *self._seen(batch))
         return reward_of_score(score, self.regularizer, self.reward_form) - self.entropy_weight * batch.log_prob
 
     def update(
@@ -199,7 +207,7 @@ class GAIL(AbstractHolder):
                 state.forward, batch, reward, key=forward_key, penalty=penalty
             )
         if demos.heldout.obs.shape[0] > 0:
-            metrics["score/heldout"] = mean_of_rows(jax.vmap(score)(*self._seen(demos.heldout)), demos.num_heldout)
+            metrics["score/heldout"] = mean_of_rows(over_rows(score, *self._seen(demos.heldout)), demos.num_heldout)
         metrics |= {"reward/mean": jnp.mean(reward), "reward/std": jnp.std(reward)}
         return GAILState(forward, score, opt_state, num_updates, ending), metrics | forward_metrics | cloning_metrics
 
@@ -231,7 +239,7 @@ class GAIL(AbstractHolder):
 
         # Departs from Kostrikov et al. 2019: the replay's mean reward is taken off every reward (Naik et al. 2024), so
         # that values need not be learned from far below. Where nothing ever ends this moves all of them alike.
-        mean = jnp.mean(form(jax.vmap(score)(*self._seen(replay.sample(key, CENTER_ROWS)))))
+        mean = jnp.mean(form(over_rows(score, *self._seen(replay.sample(key, CENTER_ROWS)))))
         if isinstance(score, LinearScore):
             absorbed = score.of_features(absorbed_features(score.num_features))
             earned_absorbed = form(absorbed) - mean
@@ -275,8 +283,7 @@ class GAIL(AbstractHolder):
             draw_key, key = jax.random.split(key)
             newest = self.score_replay_size or None
             rows = replay.sample(draw_key, self.num_score_steps * self.score_batch_size, newest=newest)
-        of_learner, of_expert = (jax.vmap(score.features)(*self._seen(x)) for x in (rows, demos.train))
-        return self._fit_features(score, state.opt_state, of_learner, of_expert, demos.train_size, key)
+        return self._fit_score(score, state.opt_state, self._seen(rows), self._seen(demos.train), demos.train_size, key)
 
     def score_loss(
         self,
@@ -305,20 +312,23 @@ class GAIL(AbstractHolder):
             "score/gradient_penalty": penalty,
         }
 
-    def _fit_features(
+    def _fit_score(
         self,
         score: ScoreNetwork,
         opt_state: optax.OptState,
-        learner_features: Float[Array, "learner features"],
-        expert_features: Float[Array, "expert features"],
+        learner: tuple[AnyArray, AnyArray],
+        expert: tuple[AnyArray, AnyArray],
         num_expert: int | Int[Array, ""],
         key: PRNGKeyArray,
     ) -> tuple[ScoreNetwork, optax.OptState, Metrics]:
         def one_step(carry, draw):
             network, opt_state = carry
             expert_at, learner_at, mix = draw
-            of_expert = expert_features[(expert_at * num_expert).astype(jnp.int32)]
-            of_learner = learner_features[(learner_at * len(learner_features)).astype(jnp.int32)]
+            # Only what is drawn becomes numbers: rollouts and demonstrations of pictures stay bytes.
+            of_expert, of_learner = (
+                jax.vmap(score.features)(*(x[(at * count).astype(jnp.int32)] for x in side))
+                for side, at, count in ((expert, expert_at, num_expert), (learner, learner_at, len(learner[0])))
+            )
 
             def loss(network):
                 return self.score_loss(eqx.tree_at(lambda s: s.network, score, network), of_expert, of_learner, mix)

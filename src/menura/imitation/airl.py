@@ -20,10 +20,11 @@ from menura.core import (
     Transition,
     flatten_time,
 )
+from menura.encoders import Encoder, num_numbers
 from menura.forward.trpo import TRPO
 from menura.imitation.holder import AbstractHolder
-from menura.imitation.score import RewardForm, ScoreNetwork, reward_of_score, slope_of
-from menura.networks import MLP, Activation, DiagonalGaussian, RunningNorm, mean_of_rows
+from menura.imitation.score import RewardForm, ScoreNetwork, network_of_numbers, reward_of_score, slope_of
+from menura.networks import MLP, Activation, DiagonalGaussian, mean_of_rows, norm_of, over_rows
 from menura.regularizers import JensenShannon
 
 
@@ -92,11 +93,24 @@ class ShapedScore(eqx.Module):
         activation: Activation,
         key: PRNGKeyArray,
         make_network: Callable[..., Any] = MLP,
+        encoder: Encoder = "nature",
     ):
         """Fresh networks, both near 0."""
+        obs_numbers = num_numbers(spec.parts) if spec.parts else spec.obs_size
 
-        def make_of_state(in_size: int, *args: Any, **kwargs: Any) -> OfState:
-            return OfState(make_network(spec.obs_size, *args, **kwargs), spec.obs_size)
+        def of_obs(key: PRNGKeyArray) -> Any:
+            return network_of_numbers(
+                spec.parts,
+                obs_numbers,
+                hidden_sizes,
+                activation=activation,
+                make_network=make_network,
+                encoder=encoder,
+                key=key,
+            )
+
+        def make_of_state(*sizes: Any, key: PRNGKeyArray, **settings: Any) -> OfState:
+            return OfState(of_obs(key), obs_numbers)
 
         reward_key, potential_key = jax.random.split(key)
         self.reward = ScoreNetwork(
@@ -105,10 +119,9 @@ class ShapedScore(eqx.Module):
             activation=activation,
             key=reward_key,
             make_network=make_of_state if state_only else make_network,
+            encoder=encoder,
         )
-        self.potential = make_network(
-            spec.obs_size, 1, hidden_sizes, activation=activation, out_scale=0.1, key=potential_key
-        )
+        self.potential = of_obs(potential_key)
 
     def bounds(self) -> tuple[Float[Array, " action"] | None, Float[Array, " action"] | None]:
         """Lowest and highest action; ``None`` where actions are discrete."""
@@ -119,13 +132,13 @@ class ShapedScore(eqx.Module):
 
     def features(self, step: Transition) -> Float[Array, " features"]:
         """What the networks see of one step: g's inputs, then the standardized successor."""
-        return jnp.concatenate([self.reward.features(step.obs, step.action), self.reward.norm(step.next_obs)])
+        return jnp.concatenate([self.reward.features(step.obs, step.action), self.reward.numbers(step.next_obs)])
 
     def of_features(
         self, features: Float[Array, " features"], terminated: Bool[Array, ""], *, gamma: Hyper
     ) -> Float[Array, ""]:
         """f of what :meth:`features` gave."""
-        size = self.reward.norm.mean.shape[0]
+        size = self.reward.obs_numbers
         obs, next_obs = features[:size], features[-size:]
         reward = self.reward.of_features(features[:-size])
         return shaped(reward, self.potential(obs)[0], self.potential(next_obs)[0], terminated, gamma=gamma)
@@ -172,6 +185,8 @@ class AIRL(AbstractHolder):
     """Widths of the hidden layers of reward and potential; none makes both linear."""
     activation: Activation = "tanh"
     """Their non-linearity."""
+    encoder: Encoder = "nature"
+    """What reads pictures, before the hidden layers: nature (Mnih et al. 2015) or residual (Espeholt et al. 2018)."""
     make_network: Callable[..., Any] = eqx.field(default=MLP, static=True)
     """From Python only: builds each of the two networks, called as ``menura.networks.MLP`` is."""
     optimizer: Callable[[Hyper], optax.GradientTransformation] = eqx.field(default=optax.adam, static=True)
@@ -189,6 +204,7 @@ class AIRL(AbstractHolder):
             activation=self.activation,
             key=score_key,
             make_network=self.make_network,
+            encoder=self.encoder,
         )
         opt_state = self.optimizer(self.learning_rate).init(_networks(score))
         return AIRLState(self.forward.init(spec, key=forward_key), score, opt_state)
@@ -206,13 +222,13 @@ class AIRL(AbstractHolder):
     def log_prob(self, state: AIRLState, steps: Transition) -> Float[Array, " batch"]:
         """log π of flat steps, by the policy that acts, of their actions as carried out."""
         policy, (low, high) = self.policy(state), state.score.bounds()
-        return jax.vmap(lambda o, a: log_prob_carried_out(policy.distribution(o), a, low, high))(
-            steps.obs, steps.action
+        return over_rows(
+            lambda o, a: log_prob_carried_out(policy.distribution(o), a, low, high), steps.obs, steps.action
         )
 
     def logit(self, state: AIRLState, steps: Transition) -> Float[Array, " batch"]:
         """f − λ log π of flat steps: high where they look like the expert's."""
-        f = jax.vmap(lambda step: state.score(step, gamma=self.gamma))(steps)
+        f = over_rows(lambda _, step: state.score(step, gamma=self.gamma), steps.obs, steps)
         return f - self.entropy_weight * self.log_prob(state, steps)
 
     def reward(self, state: AIRLState, batch: Transition) -> Float[Array, "time env"]:
@@ -264,22 +280,23 @@ class AIRL(AbstractHolder):
         self, state: AIRLState, batch: Transition, demos: ExpertData, key: PRNGKeyArray
     ) -> tuple[AIRLState, Metrics]:
         expert = demos.train
-        norm = RunningNorm(expert.obs.shape[-1]).add(expert.obs, demos.num_train)
+        norm = norm_of(expert.obs, demos.num_train)
         score = eqx.tree_at(lambda s: s.reward.norm, state.score, norm)
         state = AIRLState(state.forward, score, state.opt_state)
-        sides = [
-            (jax.vmap(score.features)(steps), steps.terminated, self.log_prob(state, steps))
-            for steps in (expert, flatten_time(batch))
-        ]
+        sides = [(steps, self.log_prob(state, steps)) for steps in (expert, flatten_time(batch))]
         sizes = [demos.train_size, batch.reward.size]
         optimizer = self.optimizer(self.learning_rate)
 
         def one_step(carry, draw):
             networks, opt_state = carry
             *at, mix = draw
-            of_expert, of_learner = (
+            drawn = (
                 jax.tree.map(lambda x, where=where, size=size: x[(where * size).astype(jnp.int32)], side)
                 for side, where, size in zip(sides, at, sizes, strict=True)
+            )
+            # Only what is drawn becomes numbers: rollouts and demonstrations of pictures stay bytes.
+            of_expert, of_learner = (
+                (jax.vmap(score.features)(steps), steps.terminated, log_prob) for steps, log_prob in drawn
             )
 
             def loss(networks):

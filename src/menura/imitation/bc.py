@@ -11,9 +11,10 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from menura.core import AbstractImitationLearner, ExpertData, Hyper, Metrics, Spec, Transition
+from menura.encoders import Encoder
 from menura.forward.on_policy import log_probs_of, trainable
 from menura.forward.sac import SquashedPolicy
-from menura.networks import Activation, GaussianPolicy, Policy, RunningNorm, make_policy, mean_of_rows
+from menura.networks import Activation, GaussianPolicy, Policy, make_policy, mean_of_rows, norm_of
 
 
 def negative_log_likelihood(
@@ -68,6 +69,8 @@ class BC(AbstractImitationLearner):
     """Widths of the policy network's hidden layers."""
     activation: Activation = "tanh"
     """Its non-linearity."""
+    encoder: Encoder = "nature"
+    """What reads pictures, before the hidden layers: nature (Mnih et al. 2015) or residual (Espeholt et al. 2018)."""
     initial_log_std: float = -0.5
     """Log standard deviation of a fresh Gaussian policy, where actions span [-1, 1]."""
     make_policy: Callable[..., Any] = eqx.field(default=make_policy, static=True)
@@ -96,7 +99,12 @@ class BC(AbstractImitationLearner):
     def init(self, spec: Spec, *, key: PRNGKeyArray) -> BCState:
         """A fresh policy."""
         policy = self.make_policy(
-            spec, self.hidden_sizes, activation=self.activation, initial_log_std=self.initial_log_std, key=key
+            spec,
+            self.hidden_sizes,
+            activation=self.activation,
+            initial_log_std=self.initial_log_std,
+            encoder=self.encoder,
+            key=key,
         )
         flat, _ = ravel_pytree(eqx.filter(policy, trainable(policy)))
         return BCState(policy, self._optimizer.init(flat), policy, jnp.asarray(jnp.inf), jnp.asarray(0))
@@ -118,8 +126,7 @@ class BC(AbstractImitationLearner):
     ) -> tuple[BCState, Metrics]:
         """``num_batches`` gradient steps on the demonstrations; ``batch`` is not looked at."""
         expert = demos.train
-        norm = RunningNorm(expert.obs.shape[-1]).add(expert.obs, demos.num_train)
-        policy = eqx.tree_at(lambda p: p.norm, state.policy, norm)
+        policy = eqx.tree_at(lambda p: p.norm, state.policy, norm_of(expert.obs, demos.num_train))
         policy, opt_state, loss = self.fit(policy, state.opt_state, expert, demos.train_size, key=key)
         has_heldout = demos.heldout.obs.shape[0] > 0
         rows, num_rows = (demos.heldout, demos.num_heldout) if has_heldout else (expert, demos.num_train)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from menura.core import AbstractForwardLearner, AnyArray, DiscreteActions, Hyper, Metrics, Spec, Transition
+from menura.core import AbstractForwardLearner, AnyArray, DiscreteActions, Hyper, Metrics, Observed, Spec, Transition
 from menura.forward.off_policy import AbstractReplayLearner
 from menura.imitation.absorbing import with_worth_of_ending, worth_of_ending
 from menura.imitation.airl import OfState, ShapedScore
@@ -49,8 +49,8 @@ class LearnedReward(eqx.Module):
         match self.score:
             case ShapedScore(reward=g):
                 return not isinstance(g.network, OfState)
-            case ScoreNetwork(change_norm=change_norm):
-                return change_norm is None
+            case ScoreNetwork(observations_only=observations_only):
+                return not observations_only
         return not self.score.observations_only
 
     @property
@@ -62,9 +62,9 @@ class LearnedReward(eqx.Module):
 
     def of_step(
         self,
-        obs: Float[AnyArray, " obs"],
+        obs: Observed[AnyArray, " obs"],
         action: AnyArray,
-        next_obs: Float[AnyArray, " obs"],
+        next_obs: Observed[AnyArray, " obs"],
         terminated: Bool[AnyArray, ""] | bool = False,
     ) -> Float[Array, ""]:
         """What a step pays, without what follows where it ended the episode."""
@@ -89,9 +89,9 @@ class LearnedReward(eqx.Module):
 
     def __call__(
         self,
-        obs: Float[AnyArray, " obs"],
+        obs: Observed[AnyArray, " obs"],
         action: AnyArray,
-        next_obs: Float[AnyArray, " obs"],
+        next_obs: Observed[AnyArray, " obs"],
         terminated: Bool[AnyArray, ""] | bool = False,
     ) -> Float[Array, ""]:
         """The reward of one transition, with the discounted sum of all that follows where it terminated."""

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from menura.core import BoxActions, DiscreteActions, Spec
-from menura.networks import MLP, Activation, RunningNorm
+from menura.core import BoxActions, DiscreteActions, Observed, Spec
+from menura.encoders import Encoder, Parts, decoded, num_numbers
+from menura.networks import MLP, Activation, Norm, PictureNetwork, RunningNorm, make_norm, norm_of
 from menura.regularizers import AbstractRegularizer
 
 RewardForm = Literal["auto", "positive", "negative", "centered", "logit"]
@@ -22,18 +23,26 @@ class ScoreNetwork(eqx.Module):
     Observations are standardized by the *expert's* statistics; real actions are clipped to the bounds, as
     the environment does, and scaled to [-1, 1]; discrete ones are one-hot. With ``observations_only`` the change from
     an observation to its successor stands in the action's place, standardized by the expert's changes.
+
+    Of observations with pictures it sees the numbers that the bytes stand for, through an encoder; and with
+    ``observations_only`` those of the successor beside them.
     """
 
-    norm: RunningNorm
+    norm: Norm
     network: Callable[[Float[Array, " features"]], Float[Array, " one"]]
     center: Float[Array, " action"] | None
     half_width: Float[Array, " action"] | None
     limit: Float[Array, " action"] | None
     """1 for bounded actions, infinite for unbounded ones."""
     change_norm: RunningNorm | None
-    """Of the changes between observations; ``None`` where actions are seen."""
+    """Of the changes between observations; ``None`` where actions or pictures are seen."""
     num_actions: int = eqx.field(static=True)
     """Numbers beside the observation."""
+    parts: Parts = eqx.field(static=True)
+    """What the observations are made of, where pictures are among them."""
+    obs_numbers: int = eqx.field(static=True)
+    """Numbers of an observation."""
+    observations_only: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -44,13 +53,16 @@ class ScoreNetwork(eqx.Module):
         key: PRNGKeyArray,
         make_network: Callable[..., Any] = MLP,
         observations_only: bool = False,
+        encoder: Encoder = "nature",
     ):
         """A fresh network, whose score is near 0."""
-        self.change_norm = RunningNorm(spec.obs_size) if observations_only else None
+        self.parts, self.observations_only = spec.parts, observations_only
+        self.obs_numbers = num_numbers(spec.parts) if spec.parts else spec.obs_size
+        self.change_norm = RunningNorm(spec.obs_size) if observations_only and not spec.parts else None
         match spec.actions:
             case _ if observations_only:
                 self.center = self.half_width = self.limit = None
-                self.num_actions = spec.obs_size
+                self.num_actions = self.obs_numbers
             case DiscreteActions(num_actions=num_actions):
                 self.center = self.half_width = self.limit = None
                 self.num_actions = num_actions
@@ -59,22 +71,34 @@ class ScoreNetwork(eqx.Module):
                 bounded = np.isfinite(np.asarray(box.low)) & np.isfinite(np.asarray(box.high))
                 self.limit = jnp.where(bounded, 1.0, jnp.inf)
                 self.num_actions = box.size
-        self.norm = RunningNorm(spec.obs_size)
-        self.network = make_network(
-            spec.obs_size + self.num_actions, 1, hidden_sizes, activation=activation, out_scale=0.1, key=key
+        self.norm = make_norm(spec)
+        self.network = network_of_numbers(
+            spec.parts * (2 if observations_only else 1),
+            self.obs_numbers + self.num_actions,
+            hidden_sizes,
+            activation=activation,
+            make_network=make_network,
+            encoder=encoder,
+            key=key,
         )
 
     def standardized_by(
-        self, obs: Float[Array, "batch obs"], second: Array, num_rows: Int[Array, ""] | None = None
+        self, obs: Observed[Array, "batch obs"], second: Array, num_rows: Int[Array, ""] | None = None
     ) -> "ScoreNetwork":
         """The score with the statistics of the expert's steps, as :func:`menura.imitation.linear.seen` gives them."""
-        score = eqx.tree_at(lambda s: s.norm, self, RunningNorm(obs.shape[-1]).add(obs, num_rows))
+        score = eqx.tree_at(lambda s: s.norm, self, norm_of(obs, num_rows))
         if self.change_norm is None:
             return score
         return eqx.tree_at(lambda s: s.change_norm, score, RunningNorm(obs.shape[-1]).add(second - obs, num_rows))
 
-    def features(self, obs: Float[Array, " obs"], second: Array) -> Float[Array, " features"]:
+    def numbers(self, obs: Observed[Array, " obs"]) -> Float[Array, " numbers"]:
+        """An observation as numbers: standardized, or, with pictures, decoded."""
+        return decoded(obs, self.parts) if self.parts else self.norm(obs)
+
+    def features(self, obs: Observed[Array, " obs"], second: Array) -> Float[Array, " features"]:
         """What the network sees of one step: an observation, and its action or its successor."""
+        if self.parts and self.observations_only:
+            return jnp.concatenate([self.numbers(obs), self.numbers(second)])
         if self.change_norm is not None:
             # Departs from Torabi et al. 2018: the successor is given as a change, in units of the expert's changes,
             # because it lies so near to the observation that a network of bounded slope hardly tells the two apart.
@@ -85,15 +109,52 @@ class ScoreNetwork(eqx.Module):
             # Departs from Ho & Ermon 2016: actions are clipped before they are scored, because demonstrations hold
             # them as they were carried out, and a learner would be known by its overshoot alone.
             encoded = jnp.clip((second - self.center) / self.half_width, -self.limit, self.limit)
-        return jnp.concatenate([self.norm(obs), encoded])
+        return jnp.concatenate([self.numbers(obs), encoded])
 
     def of_features(self, features: Float[Array, " features"]) -> Float[Array, ""]:
         """The score of what :meth:`features` gave."""
         return self.network(features)[0]
 
-    def __call__(self, obs: Float[Array, " obs"], second: Array) -> Float[Array, ""]:
+    def __call__(self, obs: Observed[Array, " obs"], second: Array) -> Float[Array, ""]:
         """The score of one step: of an observation, and of its action or its successor."""
         return self.of_features(self.features(obs, second))
+
+
+class OfNumbers(eqx.Module):
+    """A network of pictures that sees the numbers of an observation, and what stands beside them."""
+
+    network: PictureNetwork
+
+    def __call__(self, x: Float[Array, " features"]) -> Float[Array, " one"]:
+        """The output for one input."""
+        size = num_numbers(self.network.encoder.parts)
+        return self.network.of_numbers(x[:size], x[size:])
+
+
+def network_of_numbers(
+    parts: Parts,
+    in_size: int,
+    hidden_sizes: tuple[int, ...],
+    *,
+    activation: Activation,
+    make_network: Callable[..., Any],
+    encoder: Encoder,
+    key: PRNGKeyArray,
+) -> Any:
+    """A network of ``in_size`` numbers, those of ``parts`` first, whose output is near 0; one's own sees them all."""
+    if not parts or make_network is not MLP:
+        return make_network(in_size, 1, hidden_sizes, activation=activation, out_scale=0.1, key=key)
+    network = PictureNetwork(
+        parts,
+        1,
+        hidden_sizes,
+        activation=activation,
+        out_scale=0.1,
+        beside_size=in_size - num_numbers(parts),
+        encoder=encoder,
+        key=key,
+    )
+    return OfNumbers(network)
 
 
 def slope_of(score: Callable[[Array], Array], features: Float[Array, " features"]) -> Float[Array, ""]:

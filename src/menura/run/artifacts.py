@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from menura.core import AbstractPolicy, BoxActions, DiscreteActions, RequestError, Spec
+from menura.core import AbstractPolicy, BoxActions, DiscreteActions, Images, RequestError, Spec, Vector
 from menura.run.registry import from_json
 
 
@@ -155,16 +155,28 @@ def spec_to_json(spec: Spec) -> dict[str, Any]:
             actions: dict[str, Any] = {"num_actions": num_actions}
         case BoxActions(low=low, high=high):
             actions = {"low": list(low), "high": list(high)}
-    return {"obs_size": spec.obs_size, "actions": actions}
+    found: dict[str, Any] = {"obs_size": spec.obs_size, "actions": actions}
+    if spec.parts:
+        found["parts"] = [{"name": name, **vars(part)} for name, part in spec.parts]
+    if spec.history > 1:
+        found["history"] = spec.history
+    return found
 
 
 def spec_from_json(value: dict[str, Any]) -> Spec:
     """What :func:`spec_to_json` gave, built again."""
-    actions = value["actions"]
+    actions, parts = value["actions"], tuple(map(_part_from_json, value.get("parts", ())))
     if "num_actions" in actions:
-        return Spec(value["obs_size"], DiscreteActions(actions["num_actions"]))
-    low, high = (tuple(float(x) for x in actions[name]) for name in ("low", "high"))
-    return Spec(value["obs_size"], BoxActions(low, high))
+        space: Any = DiscreteActions(actions["num_actions"])
+    else:
+        low, high = (tuple(float(x) for x in actions[name]) for name in ("low", "high"))
+        space = BoxActions(low, high)
+    return Spec(value["obs_size"], space, parts, value.get("history", 1))
+
+
+def _part_from_json(value: dict[str, Any]) -> tuple[str, Vector | Images]:
+    shape = {name: number for name, number in value.items() if name != "name"}
+    return value["name"], Vector(**shape) if "size" in shape else Images(**shape)
 
 
 def checkpoint_dir(run: Path, checkpoint: str = "last") -> Path:

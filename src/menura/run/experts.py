@@ -77,7 +77,8 @@ class KeepsLabels(Watcher):
         save(demos, self.path, overwrite=True)
 
 
-def _sizes(spec: Spec) -> tuple[int, bool, int]:
+def _sizes(spec: Spec) -> tuple[Any, ...]:
+    shapes = tuple(part for _, part in spec.parts)
     if isinstance(spec.actions, BoxActions):
-        return spec.obs_size, True, spec.actions.size
-    return spec.obs_size, False, spec.actions.num_actions
+        return spec.obs_size, shapes, True, spec.actions.size
+    return spec.obs_size, shapes, False, spec.actions.num_actions

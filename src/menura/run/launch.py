@@ -27,6 +27,7 @@ from menura.demonstrations.episodes import Demonstrations
 from menura.demonstrations.heldout import left_out
 from menura.demonstrations.readers import load, locate
 from menura.environments.base import Envs, NativeEnvs
+from menura.environments.history import spec_with_history
 from menura.environments.registry import make
 from menura.evaluation import UniformPolicy, evaluate
 from menura.imitation.reward import LearnedReward, Part
@@ -75,6 +76,8 @@ class Request:
     """Environment id; ``None`` where only demonstrations are used."""
     backend: str = "auto"
     env_kwargs: dict[str, Any] = field(default_factory=dict)
+    history: int = 1
+    """Observations in a row that are seen as one."""
     demos: Path | None = None
     num_demos: int | None = None
     """Episodes used, from the first on; ``None`` for all."""
@@ -122,6 +125,7 @@ class Request:
             "env": self.env,
             "backend": self.backend,
             "env_kwargs": self.env_kwargs,
+            "history": self.history,
             "spec": spec_to_json(spec),
             "demos": demos,
             "expert": self.expert,
@@ -151,6 +155,7 @@ class Request:
             num_demos=demos.get("num_demos"),
             subsample=demos.get("subsample", 1),
             shuffle_actions=demos.get("shuffle_actions", False),
+            history=config.get("history", 1),
             preset=config.get("preset"),
             warm_start=None if warm_start is None else Path(warm_start),
             expert=config.get("expert"),
@@ -196,7 +201,13 @@ def make_env(request: Request, num_envs: int) -> Envs | None:
     """Copies of the environment a request names."""
     if request.env is None:
         return None
-    return make(request.env, num_envs=num_envs, backend=request.backend, env_kwargs=request.env_kwargs)  # pyright: ignore
+    return make(
+        request.env,
+        num_envs=num_envs,
+        backend=request.backend,  # pyright: ignore[reportArgumentType]
+        env_kwargs=request.env_kwargs,
+        history=request.history,
+    )
 
 
 @dataclass(frozen=True)
@@ -475,30 +486,36 @@ def _spec(request: Request, env: Envs | None, demos: Demonstrations | None) -> S
         return env.spec
     if demos is None or isinstance(request.learner, AbstractForwardLearner):
         raise RequestError(f"{request.algorithm} learns by acting: name an environment after it.")
-    return spec_of_demos(demos)
+    return spec_of_demos(demos, history=request.history)
 
 
-def spec_of_demos(demos: Demonstrations) -> Spec:
+def spec_of_demos(demos: Demonstrations, *, history: int = 1) -> Spec:
     """The shapes of demonstrations, for cloning without an environment.
 
-    Whole-number actions are taken for discrete ones, 0 to the largest seen; the bounds of real ones are
-    the smallest and largest value seen in each component.
+    Bytes with rows and columns are pictures. Whole-number actions are taken for discrete ones, 0 to the largest seen;
+    the bounds of real ones are the smallest and largest value seen in each component.
     """
     demos.check()
     first = demos.episodes[0]
     if any(episode.actions is None for episode in demos.episodes):
         raise RequestError(f"{demos.source} holds no actions, so there is nothing to clone.")
-    obs_size = int(np.prod(first.obs.shape[1:]))
+    obs_size, parts = math.prod(first.obs.shape[1:]), ()
+    if first.obs.dtype == np.uint8 and first.obs.ndim > 2:
+        from menura.environments.encoding import picture_of_shape
+
+        parts = (("observation", picture_of_shape(first.obs.shape[1:], where=demos.source)),)
     if first.obs.ndim == 1:
         obs_size = 1 + max(int(episode.obs.max()) for episode in demos.episodes)
     actions = [np.asarray(episode.actions) for episode in demos.episodes]
     if np.issubdtype(actions[0].dtype, np.integer):
-        return Spec(obs_size, DiscreteActions(1 + max(int(a.max()) for a in actions)))
+        space: Any = DiscreteActions(1 + max(int(a.max()) for a in actions))
+        return spec_with_history(Spec(obs_size, space, parts), history)
     low = np.min([a.min(axis=0) for a in actions], axis=0)
     high = np.max([a.max(axis=0) for a in actions], axis=0)
     constant = low == high
     low, high = np.where(constant, -np.inf, low), np.where(constant, np.inf, high)
-    return Spec(obs_size, BoxActions(tuple(map(float, low)), tuple(map(float, high))))
+    space = BoxActions(tuple(map(float, low)), tuple(map(float, high)))
+    return spec_with_history(Spec(obs_size, space, parts), history)
 
 
 def _far_seed(*numbers: int) -> int:

@@ -14,6 +14,7 @@ from menura.imitation.adversarial import GAIL
 from menura.imitation.airl import AIRL
 from menura.imitation.reward import LearnedReward, Part
 from menura.imitation.score import RewardForm
+from menura.networks import Norm, RunningNorm
 from menura.regularizers import JensenShannon
 from menura.run.artifacts import (
     checkpoint_dir,
@@ -153,6 +154,14 @@ def _from_folder(folder: Path, part: Part | None, form: RewardForm | None) -> tu
     return reward_in(learner, score, spec, part or "reward", form, ending=ending), description
 
 
+def _statistics(norm: Norm) -> dict[str, Any]:
+    """Of the expert's observations; of pictures only how many there were."""
+    if not isinstance(norm, RunningNorm):
+        return {"count": float(norm.count)}
+    std = np.sqrt(np.asarray(norm.var))
+    return {"count": float(norm.count), "obs_mean": np.asarray(norm.mean).tolist(), "obs_std": std.tolist()}
+
+
 def _description(reward: LearnedReward, run: Path, checkpoint: Path, config: dict[str, Any]) -> dict[str, Any]:
     meta = read_json(run / "meta.json") if (run / "meta.json").is_file() else {}
     norm = getattr(reward.score, "obs_norm", None) or getattr(reward.score, "norm", None)
@@ -167,11 +176,7 @@ def _description(reward: LearnedReward, run: Path, checkpoint: Path, config: dic
         "gamma": reward.gamma,
         "absorbing_reward": None if reward.ending is None else float(reward.ending),
         "spec": spec_to_json(reward.spec),
-        "statistics": {
-            "count": float(norm.count),
-            "obs_mean": np.asarray(norm.mean).tolist(),
-            "obs_std": np.sqrt(np.asarray(norm.var)).tolist(),
-        },
+        "statistics": _statistics(norm),
         "env": config["env"],
         "backend": config["backend"],
         "env_kwargs": config["env_kwargs"],
