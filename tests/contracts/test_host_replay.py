@@ -18,7 +18,7 @@ from menura.run.train import Watcher, train
 from tests.pictures import Pictures
 
 LEARNER = DQN(
-    num_steps=8, num_updates=4, batch_size=8, replay_size=100, replay_storage="host", learning_starts=32,
+    num_steps=8, num_updates=4, batch_size=8, replay_size=300, replay_storage="host", learning_starts=32,
     hidden_sizes=(16,), learning_rate=1e-2, gamma=0.0, target_every=4, exploration_steps=400, priority_exponent=0.5,
 )  # fmt: skip
 

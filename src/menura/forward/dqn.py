@@ -19,6 +19,7 @@ from menura.core import (
     Transition,
     flatten_time,
 )
+from menura.encoders import Encoder
 from menura.forward.off_policy import AbstractReplayLearner
 from menura.forward.q_values import ActionValues, QPolicy, exploration
 from menura.frame_replay import FrameReplay
@@ -133,6 +134,8 @@ class DQN(AbstractReplayLearner):
     """Widths of the hidden layers."""
     activation: Activation = "relu"
     """Their non-linearity."""
+    encoder: Encoder = "nature"
+    """What reads pictures, before the hidden layers: nature (Mnih et al. 2015) or residual (Espeholt et al. 2018)."""
 
     def __check_init__(self):
         if self.return_steps < 1:
@@ -154,7 +157,12 @@ class DQN(AbstractReplayLearner):
     def init(self, spec: Spec, *, key: PRNGKeyArray) -> DQNState:
         """Values near 0, and an empty replay."""
         values = ActionValues(
-            spec, self.hidden_sizes, activation=self.activation, is_dueling=self.dueling, key=key
+            spec,
+            self.hidden_sizes,
+            activation=self.activation,
+            is_dueling=self.dueling,
+            encoder=self.encoder,
+            key=key,
         )
         weights: Any = values
         on_host = self.replay_storage == "host"

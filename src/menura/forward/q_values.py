@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from menura.core import AbstractPolicy, DiscreteActions, Hyper, Observed, RequestError, Spec
-from menura.networks import MLP, Activation, Categorical, make_network
+from menura.encoders import Encoder
+from menura.networks import MLP, Activation, Categorical, Network, make_network
 
 LEAST_LOGIT = -80.0
 """The logit of an action that is never taken: its probability is 0 in float32, and its entropy too."""
@@ -42,7 +43,7 @@ def epsilon_greedy(
 class ActionValues(eqx.Module):
     """The value of every discrete action in one observation."""
 
-    network: MLP
+    network: Network
     heads: tuple[MLP, MLP] | None
     """Of the state's value and of the advantages, each on its half of the network's output; ``None`` without."""
     activation: Activation = eqx.field(static=True)
@@ -54,6 +55,7 @@ class ActionValues(eqx.Module):
         *,
         activation: Activation,
         is_dueling: bool,
+        encoder: Encoder = "nature",
         key: PRNGKeyArray,
     ):
         """A fresh network; the streams of a dueling one part before the last hidden layer, as in Wang et al. (2016)."""
@@ -63,7 +65,7 @@ class ActionValues(eqx.Module):
         self.activation, self.heads = activation, None
         if not is_dueling:
             self.network = make_network(
-                spec, num_actions, hidden_sizes, activation=activation, out_scale=0.1, key=key
+                spec, num_actions, hidden_sizes, activation=activation, out_scale=0.1, encoder=encoder, key=key
             )
             return
         if not hidden_sizes:
@@ -71,7 +73,13 @@ class ActionValues(eqx.Module):
         *before, width = hidden_sizes
         network_key, value_key, advantage_key = jax.random.split(key, 3)
         self.network = make_network(
-            spec, 2 * width, tuple(before), activation=activation, out_scale=2.0**0.5, key=network_key
+            spec,
+            2 * width,
+            tuple(before),
+            activation=activation,
+            out_scale=2.0**0.5,
+            encoder=encoder,
+            key=network_key,
         )
         self.heads = (
             MLP(width, 1, (), out_scale=0.1, key=value_key),

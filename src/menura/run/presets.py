@@ -76,7 +76,14 @@ DQN_PRESETS: tuple[Preset, ...] = (
         "CartPole",
         50_000,
         4,
-        {"num_steps": 16, "num_updates": 32, "learning_rate": 1e-3, "target_every": 64, "exploration_steps": 8_000},
+        {
+            "num_updates": 32,
+            "learning_rate": 5e-4,
+            "target_every": 128,
+            "exploration_steps": 8_000,
+            "final_exploration": 0.04,
+            "return_steps": 3,
+        },
     ),
 )
 
