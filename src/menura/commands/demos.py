@@ -191,9 +191,9 @@ def generate(arguments: GenerateArguments) -> None:
         raise RequestError(f"--episodes must be at least 1, not {arguments.episodes}.")
     if arguments.output.exists() and not arguments.overwrite and not _is_empty_folder(arguments.output):
         raise RequestError(f"{arguments.output} exists already; choose another -o, or give --overwrite.")
-    expert, env_id, backend, env_kwargs = _expert(arguments)
+    expert, env_id, backend, env_kwargs, history = _expert(arguments)
     num_envs = arguments.num_envs or min(arguments.episodes, 8)
-    env = make(env_id, num_envs=num_envs, backend=backend, env_kwargs=env_kwargs)
+    env = make(env_id, num_envs=num_envs, backend=backend, env_kwargs=env_kwargs, history=history, evaluation=True)
     try:
         demos = record(env, expert, arguments.episodes, arguments.seed, not arguments.stochastic)
     finally:
@@ -324,8 +324,8 @@ def _close(env: Any) -> None:
         env.close()
 
 
-def _expert(arguments: GenerateArguments) -> tuple[Any, str, Any, dict[str, Any]]:
-    """The expert, and the environment's id, backend and settings."""
+def _expert(arguments: GenerateArguments) -> tuple[Any, str, Any, dict[str, Any], int]:
+    """The expert, and the environment's id, backend and settings, and how many observations in a row are one."""
     run: Any = arguments.run
     if (run is None) == (arguments.predict is None):
         raise RequestError("Name one expert: a run folder, or --predict module:object with --env.")
@@ -335,7 +335,7 @@ def _expert(arguments: GenerateArguments) -> tuple[Any, str, Any, dict[str, Any]
             raise RequestError("--predict needs --env, the environment to record in.")
         from menura.run.experts import imported
 
-        return imported(arguments.predict, "--predict"), arguments.env, arguments.backend or "auto", given
+        return imported(arguments.predict, "--predict"), arguments.env, arguments.backend or "auto", given, 1
     from menura.run.artifacts import load_policy
 
     policy, config = load_policy(run, checkpoint=arguments.checkpoint)
@@ -343,7 +343,8 @@ def _expert(arguments: GenerateArguments) -> tuple[Any, str, Any, dict[str, Any]
     if env_id is None:
         raise RequestError(f"{run} was trained without an environment; name one with --env.")
     backend = arguments.backend or ("auto" if arguments.env else config.get("backend") or "auto")
-    return policy, env_id, backend, given or (config.get("env_kwargs") or {} if env_id == config.get("env") else {})
+    env_kwargs = given or (config.get("env_kwargs") or {} if env_id == config.get("env") else {})
+    return policy, env_id, backend, env_kwargs, config.get("history", 1)
 
 
 def _pairs(env_kwargs: tuple[str, ...]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from menura.core import AbstractPolicy, BoxActions, Images, Observed, RequestError, Spec
 from menura.demonstrations.episodes import Demonstrations, Episode
+from menura.demonstrations.spaces import space_of_parts
 from menura.environments.base import Envs, NativeEnvs, Step
 from menura.environments.history import newest, spec_without_history
 
@@ -176,4 +177,7 @@ def _metadata(spec: Spec, seed: int, deterministic: bool) -> dict[str, Any]:
         space = {"type": "Box", "dtype": "float32", "shape": [spec.actions.size], **bounds}
     else:
         space = {"type": "Discrete", "dtype": "int64", "start": 0, "n": spec.actions.num_actions}
-    return {"seed": seed, "deterministic": deterministic, "action_space": space}
+    about: dict[str, Any] = {"seed": seed, "deterministic": deterministic, "action_space": space}
+    if len(spec.parts) > 1:
+        about["observation_space"] = space_of_parts(spec_without_history(spec))
+    return about

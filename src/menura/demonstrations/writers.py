@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from menura.core import RequestError
+from menura.core import DiscreteActions, RequestError, Spec
 from menura.demonstrations.episodes import Demonstrations, Episode
+from menura.demonstrations.spaces import parts_of_space, space_of_parts, split
 
 Format = Literal["minari", "npz"]
 
@@ -116,9 +117,10 @@ def _write_minari(demos: Demonstrations, folder: Path, dataset_id: str) -> None:
     data = folder / "data"
     data.mkdir()
     total_steps = 0
+    space = _space(demos, "observation_space", [e.obs for e in demos.episodes])
     with h5py.File(data / "main_data.hdf5", "w", track_order=True) as file:
         for index, episode in enumerate(demos.episodes):
-            total_steps += _write_minari_episode(file.create_group(f"episode_{index}"), index, episode)
+            total_steps += _write_minari_episode(file.create_group(f"episode_{index}"), index, episode, space)
     size = (data / "main_data.hdf5").stat().st_size / 1e6
     carried = {
         k: v
@@ -131,7 +133,7 @@ def _write_minari(demos: Demonstrations, folder: Path, dataset_id: str) -> None:
         "total_steps": total_steps,
         "data_format": "hdf5",
         "jpeg_encoding": False,
-        "observation_space": json.dumps(_space(demos, "observation_space", [e.obs for e in demos.episodes])),
+        "observation_space": json.dumps(space),
         "action_space": json.dumps(_space(demos, "action_space", actions)),
         "dataset_id": dataset_id,
         "minari_version": MINARI_VERSION,
@@ -141,7 +143,7 @@ def _write_minari(demos: Demonstrations, folder: Path, dataset_id: str) -> None:
     (data / "metadata.json").write_text(json.dumps(metadata, indent=1, default=str), encoding="utf-8")
 
 
-def _write_minari_episode(group: Any, index: int, episode: Episode) -> int:
+def _write_minari_episode(group: Any, index: int, episode: Episode, space: dict[str, Any]) -> int:
     """One episode as Minari lays it out, T+1 observations always; the number of its steps.
 
     A terminated episode whose final observation is not known repeats its last one there, where nothing
@@ -158,7 +160,11 @@ def _write_minari_episode(group: Any, index: int, episode: Episode) -> int:
     rewards = np.asarray(episode.rewards[:steps], np.float64)
     ending = np.arange(steps) == steps - 1
     # Neither chunked nor compressed, so that a reader can map the arrays instead of reading them.
-    group["observations"] = obs
+    if space["type"] == "Dict":
+        for name, array in split(obs, space).items():
+            group[f"observations/{name}"] = array
+    else:
+        group["observations"] = obs
     group["actions"] = episode.actions[:steps]
     group["rewards"] = rewards
     group["terminations"] = ending & episode.terminated
@@ -173,6 +179,8 @@ def _space(demos: Demonstrations, name: str, arrays: list[np.ndarray]) -> dict[s
     """The Gymnasium space of a field, in Minari's JSON: as the source told it, or else as wide as can be."""
     first = arrays[0]
     told = demos.metadata.get(name)
+    if isinstance(told, dict) and (parts := parts_of_space(told)) and len(parts) > 1:
+        return space_of_parts(Spec(0, DiscreteActions(1), parts))
     if first.ndim == 1 and first.dtype.kind in "iu":
         count = max(int(a.max()) for a in arrays) + 1
         if isinstance(told, dict) and told.get("type") == "Discrete" and isinstance(told.get("n"), int):

@@ -44,6 +44,7 @@ def make(
     backend: Backend = "auto",
     env_kwargs: dict[str, Any] | None = None,
     history: int = 1,
+    evaluation: bool = False,
 ) -> Envs:
     """``num_envs`` copies of an environment.
 
@@ -53,7 +54,8 @@ def make(
 
     ``backend="auto"`` takes the JAX version where there is one with these ``env_kwargs``, else EnvPool's
     where that is installed and has it, else Gymnasium's. With a ``history`` of K, an observation is the last K ones,
-    the oldest first, within one episode.
+    the oldest first, within one episode. ``evaluation`` asks for whole games and the raw score, which differ from what
+    is trained on in Atari games alone.
     """
     env_kwargs = dict(env_kwargs or {})
     if history < 1:
@@ -62,6 +64,10 @@ def make(
         raise RequestError(f"num_envs must be at least 1, not {num_envs}.")
     if backend not in typing.get_args(Backend):
         raise RequestError(f"There is no backend {backend!r}; choose from {', '.join(typing.get_args(Backend))}.")
+    if isinstance(env, str) and _is_atari(env):
+        from menura.environments.atari import make_atari
+
+        return make_atari(env, num_envs, backend, env_kwargs, history=history, evaluation=evaluation)
     if isinstance(env, str):
         envs = _make_id(env, num_envs, backend, env_kwargs)
     else:
@@ -71,6 +77,14 @@ def make(
     if isinstance(envs, NativeEnvs):
         return dataclasses.replace(envs, env=History(envs.env, history))
     return HostHistory(envs, history)
+
+
+def _is_atari(env_id: str) -> bool:
+    if env_id in _NATIVE or not env_id.endswith("-v5"):
+        return False
+    from menura.environments.atari import game_of
+
+    return game_of(env_id) is not None
 
 
 def _make_id(env: str, num_envs: int, backend: Backend, env_kwargs: dict[str, Any]) -> Envs:

@@ -96,7 +96,7 @@ def audit(
         raise RequestError("An audit is of GAIL: give it a request whose learner is one.")
     prepared = prepare(request)
     env, demos = prepared.env, prepared.demos
-    evaluation_env = make_env(request, min(episodes, FINAL_EPISODES))
+    evaluation_env = make_env(request, min(episodes, FINAL_EPISODES), evaluation=True)
     assert env is not None
     assert evaluation_env is not None
     try:

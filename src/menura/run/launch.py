@@ -26,6 +26,7 @@ from menura.core import (
 from menura.demonstrations.episodes import Demonstrations
 from menura.demonstrations.heldout import left_out
 from menura.demonstrations.readers import load, locate
+from menura.demonstrations.spaces import parts_of_space
 from menura.environments.base import Envs, NativeEnvs
 from menura.environments.history import spec_with_history
 from menura.environments.registry import make
@@ -197,8 +198,8 @@ def load_parts(request: Request) -> tuple[Demonstrations | None, Demonstrations 
     return demos, heldout
 
 
-def make_env(request: Request, num_envs: int) -> Envs | None:
-    """Copies of the environment a request names."""
+def make_env(request: Request, num_envs: int, *, evaluation: bool = False) -> Envs | None:
+    """Copies of the environment a request names, as it is trained in or as policies are evaluated in it."""
     if request.env is None:
         return None
     return make(
@@ -207,6 +208,7 @@ def make_env(request: Request, num_envs: int) -> Envs | None:
         backend=request.backend,  # pyright: ignore[reportArgumentType]
         env_kwargs=request.env_kwargs,
         history=request.history,
+        evaluation=evaluation,
     )
 
 
@@ -250,7 +252,7 @@ def prepare(request: Request, *, warm_from: Path | None = None, reward_from: Pat
     and ``reward_from`` the folder that keeps the reward it is trained on.
     """
     demos, heldout = load_parts(request)
-    env = make_env(request, request.num_envs) if request.learner.num_steps > 0 else make_env(request, 1)
+    env = make_env(request, request.num_envs if request.learner.num_steps > 0 else 1)
     spec = _spec(request, env, demos)
     if demos is not None:
         if sees_actions(request.learner):
@@ -353,7 +355,7 @@ def training_in(
     """
     request, run = prepared.request, folder.path
     evaluates = request.env is not None and request.eval_every > 0
-    eval_env = make_env(request, min(request.eval_episodes, FINAL_EPISODES)) if evaluates else None
+    eval_env = make_env(request, min(request.eval_episodes, FINAL_EPISODES), evaluation=True) if evaluates else None
     expert, env = prepared.expert, prepared.env
     if expert is not None and env is not None:
         watchers = (KeepsLabels(run, env), *watchers)
@@ -428,7 +430,7 @@ def evaluate_run(
     if config["env"] is None:
         raise RequestError(f"{run} was trained without an environment, so there is none to evaluate it in.")
     request = Request.from_json(config)
-    env = make_env(request, FINAL_EPISODES)
+    env = make_env(request, FINAL_EPISODES, evaluation=True)
     assert env is not None
     result = evaluate(env, policy, num_episodes=episodes, seed=_far_seed(seed, 1), deterministic=deterministic)
     random_return = uniform_return(request) if random_return is None else random_return
@@ -452,7 +454,7 @@ def evaluate_run(
 
 def uniform_return(request: Request) -> float:
     """Mean return of the policy that acts uniformly at random, over :data:`RANDOM_EPISODES` episodes."""
-    env = make_env(request, RANDOM_EPISODES)
+    env = make_env(request, RANDOM_EPISODES, evaluation=True)
     assert env is not None
     uniform = evaluate(env, UniformPolicy(env.spec), num_episodes=RANDOM_EPISODES, seed=0, deterministic=False)
     _close(env)
@@ -500,7 +502,10 @@ def spec_of_demos(demos: Demonstrations, *, history: int = 1) -> Spec:
     if any(episode.actions is None for episode in demos.episodes):
         raise RequestError(f"{demos.source} holds no actions, so there is nothing to clone.")
     obs_size, parts = math.prod(first.obs.shape[1:]), ()
-    if first.obs.dtype == np.uint8 and first.obs.ndim > 2:
+    told = demos.metadata.get("observation_space")
+    if isinstance(told, dict) and len(parts_of_space(told)) > 1:
+        parts = parts_of_space(told)
+    elif first.obs.dtype == np.uint8 and first.obs.ndim > 2:
         from menura.environments.encoding import picture_of_shape
 
         parts = (("observation", picture_of_shape(first.obs.shape[1:], where=demos.source)),)

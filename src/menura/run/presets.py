@@ -2,7 +2,8 @@
 
 A family is an environment's id without package and version: ``Hopper-v4`` and ``Hopper-v5`` share one. An
 environment without a preset of its own gets ``discrete`` or ``box``, after its actions, sized to end
-within a quarter of an hour on two cores. The numbers come from ``benchmarks/tune.py``.
+within a quarter of an hour on two cores. One that is seen as pictures and takes discrete actions gets ``pixels``
+before that, and an Atari game ``Atari`` before that, where there is one. The numbers come from ``benchmarks/tune.py``.
 """
 
 import re
@@ -177,14 +178,24 @@ def family_of(env_id: str) -> str:
 
 def find_preset(algorithm: str, forward: str | None, env_id: str | None, spec: Spec) -> Preset:
     """The preset of an environment's family, or the one for its kind of actions."""
-    kind = "box" if isinstance(spec.actions, BoxActions) else "discrete"
-    for family in (family_of(env_id or ""), kind):
+    kinds = ["box" if isinstance(spec.actions, BoxActions) else "discrete"]
+    if spec.parts and kinds == ["discrete"]:
+        kinds = [*(["Atari"] if _is_atari(env_id) else []), "pixels", *kinds]
+    for family in (family_of(env_id or ""), *kinds):
         for preset in PRESETS:
             if (preset.algorithm, preset.forward, preset.family) == (algorithm, forward, family):
                 return preset
     raise RequestError(
         f"{algorithm} has no forward learner {forward!r}: choose one of {', '.join(HOLDS.get(algorithm, ()))}."
     )
+
+
+def _is_atari(env_id: str | None) -> bool:
+    if env_id is None:
+        return False
+    from menura.environments.atari import game_of
+
+    return game_of(env_id) is not None
 
 
 def named_preset(name: str) -> Preset:
