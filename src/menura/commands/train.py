@@ -226,6 +226,7 @@ def _choose(arguments: list[str]) -> tuple[Choices, list[str]]:
         dataset = dataset or _path(take_option(rest, "--demos")[0])
         preset = find_preset(algorithm, forward, env, _shapes(env, backend, kwargs, dataset))
     dataset = dataset if env is None else None
+    kwargs = preset.env_kwargs | kwargs if env is not None else kwargs
     return Choices(algorithm, env, dataset, backend, kwargs, preset, regularizer, _path(warm_start)), rest
 
 

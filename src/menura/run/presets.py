@@ -26,6 +26,8 @@ class Preset:
     num_envs: int = 32
     fields: dict[str, Any] = field(default_factory=dict)
     """Fields of the learner, dotted where they belong to the learner inside."""
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Settings of the environment."""
 
     @property
     def name(self) -> str:
@@ -69,22 +71,80 @@ _DISCRETE_REPLAY = {
     "forward.discrete_entropy": 0.3,
 }
 
+# One gradient step for every two steps of the environment, of rewards over three steps each.
+_DQN = {"num_updates": 32, "return_steps": 3}
+_CONTROL = _DQN | {
+    "num_updates": 64,
+    "batch_size": 128,
+    "replay_size": 50_000,
+    "learning_rate": 6.3e-4,
+    "exploration_steps": 12_000,
+}
+# Within imitation values are soft, and rewards are those of one step.
+_SOFT_DQN = {
+    "forward.num_steps": 8,
+    "forward.num_updates": 32,
+    "forward.replay_size": 50_000,
+    "forward.learning_rate": 5e-4,
+    "forward.target_every": 128,
+    "forward.exploration_steps": 5_000,
+    "forward.final_exploration": 0.01,
+    "forward.temperature": 0.1,
+}
+_ATARI_DQN = {
+    "num_steps": 8,
+    "num_updates": 16,
+    "batch_size": 32,
+    "replay_size": 1_000_000,
+    "learning_starts": 20_000,
+    "learning_rate": 1e-4,
+    "target_every": 2_000,
+    "exploration_steps": 250_000,
+    "final_exploration": 0.01,
+    "return_steps": 3,
+    "dueling": True,
+    # After the 512 features of the encoder: 256 of the state's value, and 256 of the advantages.
+    "hidden_sizes": (256,),
+}
+
 DQN_PRESETS: tuple[Preset, ...] = (
-    Preset("dqn", None, "discrete", 100_000, 4),
+    Preset("dqn", None, "discrete", 100_000, 4, _DQN),
     Preset(
         "dqn",
         None,
         "CartPole",
         50_000,
         4,
-        {
-            "num_updates": 32,
-            "learning_rate": 5e-4,
-            "target_every": 128,
-            "exploration_steps": 8_000,
-            "final_exploration": 0.04,
-            "return_steps": 3,
-        },
+        _DQN | {"learning_rate": 5e-4, "target_every": 128, "exploration_steps": 8_000, "final_exploration": 0.04},
+    ),
+    Preset("dqn", None, "Acrobot", 100_000, 4, _CONTROL | {"num_steps": 16}),
+    Preset("dqn", None, "LunarLander", 100_000, 4, _CONTROL | {"num_steps": 16}),
+    Preset(
+        "dqn",
+        None,
+        "MountainCar",
+        120_000,
+        4,
+        _CONTROL | {"num_updates": 32, "learning_rate": 1e-3, "gamma": 0.98, "exploration_steps": 24_000},
+    ),
+    Preset("dqn", None, "Atari", 10_000_000, 8, _ATARI_DQN),
+    Preset(
+        "dqn",
+        None,
+        "Pong",
+        2_000_000,
+        8,
+        # Pictures of 52 by 52 leave the ball to be seen, and a gradient step on them costs a quarter of one on 84 by 84.
+        _ATARI_DQN | {"num_updates": 24, "replay_size": 250_000, "learning_rate": 1.5e-4, "target_every": 1_000},
+        {"img_height": 52, "img_width": 52},
+    ),
+    *(
+        Preset(algorithm, "dqn", "discrete", 50_000, 8, _SOFT_DQN | fields)
+        for algorithm, fields in (
+            ("gail", {"num_score_steps": 16, "gradient_norm": 0.0}),
+            ("sqil", {}),
+            ("lsiq", {}),
+        )
     ),
 )
 
@@ -185,6 +245,8 @@ def find_preset(algorithm: str, forward: str | None, env_id: str | None, spec: S
         for preset in PRESETS:
             if (preset.algorithm, preset.forward, preset.family) == (algorithm, forward, family):
                 return preset
+    if isinstance(spec.actions, BoxActions) and "dqn" in (algorithm, forward):
+        raise RequestError("dqn chooses among discrete actions and this environment's are real: take sac.")
     raise RequestError(
         f"{algorithm} has no forward learner {forward!r}: choose one of {', '.join(HOLDS.get(algorithm, ()))}."
     )
