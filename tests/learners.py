@@ -57,7 +57,6 @@ def specs_of(name: str) -> tuple[str, ...]:
     return ("discrete",) if "dqn" in name else tuple(SPECS)
 
 
-
 def random_transitions(spec: Spec, shape: tuple[int, ...], seed: int = 0) -> Transition:
     """Made-up steps with leading axes of this shape."""
     rng = np.random.default_rng(seed)

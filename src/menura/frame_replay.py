@@ -93,7 +93,7 @@ class FrameReplay:
         places = (self.count + np.arange(num_steps)) % self.rows
         for name in ("action", "reward", "log_prob", "terminated", "truncated"):
             getattr(self, name)[:, places] = np.swapaxes(getattr(rollout, name), 0, 1)
-        ended = rollout.terminated | rollout.truncated
+        ended = np.asarray(rollout.terminated | rollout.truncated)
         for env in range(self.num_envs):
             ends = np.flatnonzero(ended[:, env]) + 1
             bounds = np.unique(np.concatenate([[0], ends, [num_steps]]))
@@ -110,7 +110,9 @@ class FrameReplay:
         if self.is_fresh[env]:
             self._write(env, self._slabs_of(obs[0]))
         older, newer = self._slabs_of(obs[0]), self._slabs_of(next_obs[0])
-        if any(not np.array_equal(a[1:], b[:-1]) for a, b in zip(self._frames(older), self._frames(newer), strict=True)):
+        if any(
+            not np.array_equal(a[1:], b[:-1]) for a, b in zip(self._frames(older), self._frames(newer), strict=True)
+        ):
             raise RequestError(
                 "The stacked pictures of this environment do not move on by one a step, so that they cannot be kept "
                 "once each: set replay_storage to device."

@@ -54,9 +54,7 @@ class Priorities(eqx.Module):
     def updated(self, index: Int[Array, " batch"], powered: Float[Array, " batch"]) -> "Priorities":
         """With the newest priorities of drawn rows."""
         largest = jnp.maximum(self.largest, jnp.max(powered))
-        return eqx.tree_at(
-            lambda p: (p.powered, p.largest), self, (self.powered.at[index].set(powered), largest)
-        )
+        return eqx.tree_at(lambda p: (p.powered, p.largest), self, (self.powered.at[index].set(powered), largest))
 
 
 class SumTree:

@@ -95,7 +95,7 @@ class Replay(eqx.Module):
         later = index[:, None] + num_envs * jnp.arange(num_returned)[None, :]
         is_there = (later - index[:, None]) <= ((self.position - 1 - index) % self.capacity)[:, None]
         later = later % self.capacity
-        ended = self.rows.terminated[later] | self.rows.truncated[later]
+        ended = jnp.asarray(self.rows.terminated[later] | self.rows.truncated[later])
         # A step counts where it was taken already, and none before it ended the episode.
         counted = is_there & jnp.concatenate(
             [jnp.ones_like(ended[:, :1]), jnp.cumsum(ended[:, :-1], axis=1) == 0], axis=1

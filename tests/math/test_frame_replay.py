@@ -52,7 +52,8 @@ def test_what_is_drawn_is_what_was_seen_and_no_stack_crosses_an_ending(capacity)
     found = [when[obs.tobytes()] for obs in rows.obs]
     for got, want in zip(jax.tree.leaves(rows), jax.tree.leaves(flat), strict=True):
         np.testing.assert_array_equal(got, want[found])
-    assert flat.terminated[found].any() and flat.truncated[found].any()
+    assert flat.terminated[found].any()
+    assert flat.truncated[found].any()
     # All that is still whole is drawn, and nothing older: of 140 steps of each copy the last 30, or all.
     assert len(set(found)) == source.size
     assert source.size == 280 if capacity == 1000 else 20 < source.size <= 60

@@ -1,15 +1,32 @@
 """What the two sides of a video show: an episode of the expert, or one that a policy plays."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from menura.core import AbstractPolicy, RequestError
+from menura.core import AbstractPolicy, Images, RequestError, Spec
 from menura.demonstrations.episodes import Episode
 
-_STEPS_PER_SECOND = {"CartPole": 50.0, "Acrobot": 15.0, "MountainCar": 30.0, "Pendulum": 20.0, "GridWorld": 4.0}
+_STEPS_PER_SECOND = {
+    "CartPole": 50.0,
+    "Acrobot": 15.0,
+    "MountainCar": 30.0,
+    "Pendulum": 20.0,
+    "GridWorld": 4.0,
+    "Catch": 5.0,
+}
+_ATARI_STEPS_PER_SECOND = 15.0
+_ACTION_NAMES = {
+    "Acrobot": ("torque -1", "torque 0", "torque +1"),
+    "CartPole": ("push left", "push right"),
+    "Catch": ("left", "stay", "right"),
+    "LunarLander": ("nothing", "left engine", "main engine", "right engine"),
+    "MountainCar": ("push left", "coast", "push right"),
+    "Pong": ("nothing", "fire", "up", "down", "up and fire", "down and fire"),
+}
 _MAX_IMAGES = 400
 
 
@@ -34,6 +51,9 @@ class Footage:
     images: tuple[np.ndarray, ...] = ()
     """Pictures the environment drew of itself, one every ``image_every`` observations."""
     image_every: int = 1
+    q_values: np.ndarray | None = None
+    """(T+1, actions): what the policy held each action to be worth, where it tells."""
+    action_names: tuple[str, ...] = ()
 
     @property
     def num_frames(self) -> int:
@@ -64,23 +84,49 @@ def record(
     env_kwargs: dict[str, Any] | None = None,
     backend: str = "auto",
     seed: int = 0,
+    history: int = 1,
     max_steps: int = 1000,
     label: str = "learner",
 ) -> Footage:
     """An episode that ``policy(obs)`` plays, with what is needed to draw it.
 
-    Environments that ``report.drawing`` draws are played on ``backend``; others on Gymnasium, because they have to
-    draw themselves.
+    Environments that ``report.drawing`` draws, and those that are observed as pictures, are played on ``backend``;
+    others on Gymnasium, because they have to draw themselves. ``history`` is how many observations the policy sees.
     """
     from menura.report import drawing
 
     act = _compiled(policy)
     try:
-        if drawing.can_draw(env_id):
-            return _play_drawn(env_id, act, env_kwargs, backend, seed, max_steps, label)
-        return _play_gymnasium(env_id, act, env_kwargs, seed, max_steps, label)
+        if drawing.can_draw(env_id) or _shows_pictures(env_id, env_kwargs, backend, history):
+            footage, seen = _play_seen(env_id, act, env_kwargs, backend, seed, history, max_steps, label)
+        else:
+            footage = _play_gymnasium(env_id, act, env_kwargs, seed, max_steps, label)
+            seen = footage.obs
     except RequestError as error:
         raise CannotRender(f"There is no video: {error}") from error
+    return _with_q_values(footage, seen, env_id, policy)
+
+
+def _shows_pictures(env_id: str, env_kwargs: dict[str, Any] | None, backend: str, history: int) -> bool:
+    from menura.environments import make
+
+    env: Any = make(env_id, num_envs=1, backend=backend, env_kwargs=env_kwargs, history=history)  # pyright: ignore
+    pictures = any(isinstance(part, Images) for _, part in env.spec.parts)
+    if hasattr(env, "close"):
+        env.close()
+    return pictures
+
+
+def _with_q_values(footage: Footage, seen: np.ndarray, env_id: str, policy: Any) -> Footage:
+    """The footage with the values of every action in every observation, where the policy has any."""
+    if not hasattr(policy, "q_values"):
+        return footage
+    import jax
+
+    values = np.asarray(jax.jit(lambda obs: jax.lax.map(policy.q_values, obs, batch_size=64))(seen))
+    known = _ACTION_NAMES.get(family_of(env_id).removeprefix("ALE/"), ())
+    names = known if len(known) == values.shape[1] else tuple(f"action {i}" for i in range(values.shape[1]))
+    return dataclasses.replace(footage, q_values=values, action_names=names)
 
 
 def _compiled(policy: Callable[..., Any]) -> Callable[[np.ndarray], np.ndarray]:
@@ -92,10 +138,11 @@ def _compiled(policy: Callable[..., Any]) -> Callable[[np.ndarray], np.ndarray]:
     return lambda obs: np.asarray(jitted(obs))
 
 
-def _play_drawn(env_id, act, env_kwargs, backend, seed, max_steps, label) -> Footage:
+def _play_seen(env_id, act, env_kwargs, backend, seed, history, max_steps, label) -> tuple[Footage, np.ndarray]:
+    """An episode that is drawn from what is observed, and all that the policy saw."""
     from menura.environments import NativeEnvs, make
 
-    env = make(env_id, num_envs=1, backend=backend, env_kwargs=env_kwargs)
+    env = make(env_id, num_envs=1, backend=backend, env_kwargs=env_kwargs, history=history, evaluation=True)
     first, advance = _native_game(env, seed) if isinstance(env, NativeEnvs) else _host_game(env, seed)
     obs, rewards = [first], []
     for index in range(max_steps):
@@ -106,8 +153,25 @@ def _play_drawn(env_id, act, env_kwargs, backend, seed, max_steps, label) -> Foo
             break
     if not isinstance(env, NativeEnvs):
         env.close()
-    pace = _STEPS_PER_SECOND.get(family_of(env_id), 30.0)
-    return Footage(label, np.stack(obs), np.array(rewards), len(rewards), pace)
+    seen = np.stack(obs)
+    pace = _STEPS_PER_SECOND.get(family_of(env_id), _ATARI_STEPS_PER_SECOND if env.spec.parts else 30.0)
+    # What is drawn is the newest of several observations.
+    newest = seen if env.spec.parts else seen[:, -(env.spec.obs_size // env.spec.history) :]
+    images = tuple(newest_picture(one, env.spec) for one in seen) if env.spec.parts else ()
+    return Footage(label, newest, np.array(rewards), len(rewards), pace, images=images), seen
+
+
+def newest_picture(obs: np.ndarray, spec: Spec) -> np.ndarray:
+    """The last frame of an observation's first picture in color, with a border where it is higher than wide."""
+    start = 0
+    for _, part in spec.parts:
+        if isinstance(part, Images):
+            frames = obs[start : start + part.num_bytes].reshape(part.frames, part.height, part.width, part.channels)
+            frame = frames[-1] if part.channels == 3 else np.repeat(frames[-1][..., :1], 3, axis=-1)
+            border = max(0, part.height - part.width)
+            return np.pad(frame, ((0, 0), (border // 2, border - border // 2), (0, 0)), constant_values=48)
+        start += part.num_bytes
+    raise CannotRender("There is no video: no picture is observed.")
 
 
 def _native_game(env: Any, seed: int) -> tuple[np.ndarray, Callable[[np.ndarray, int], Any]]:

@@ -161,7 +161,8 @@ def overlapped_iteration(problem: Problem, source: FrameReplay) -> Callable[...,
     both are done; so the numbers do not depend on which was faster. An imitation learner's replay holds no reward.
     """
     learner, expert = problem.learner, problem.expert
-    assert problem.env is not None and not isinstance(problem.env, NativeEnvs)
+    assert problem.env is not None
+    assert not isinstance(problem.env, NativeEnvs)
     env, imitates = problem.env, not isinstance(learner, AbstractForwardLearner)
     update = jax.jit(update_from_source(learner), compiler_options=QUICK_COMPILATION)
     policy_of = jax.jit(learner.policy)
@@ -209,6 +210,8 @@ def update_from_source(learner: AbstractLearner) -> Callable[..., Any]:
 
     def update_on_drawn(state, drawn, rollout, expert, key):
         state, metrics = update(with_replay(state, drawn), rollout, expert, key)
-        return with_replay(state, None), inner.replay(state_of_inner(state)).td_error, metrics
+        learned_from = inner.replay(state_of_inner(state))
+        assert isinstance(learned_from, Drawn)
+        return with_replay(state, None), learned_from.td_error, metrics
 
     return update_on_drawn

@@ -48,8 +48,9 @@ from menura.run.artifacts import (
 from menura.run.experts import Expert, KeepsLabels, load_expert
 from menura.run.folder import RunFolder, load_checkpoint
 from menura.run.iteration import Asked, Made
-from menura.run.registry import algorithm_name, from_json, to_json
 from menura.run.memory import require_memory
+from menura.run.registry import algorithm_name, from_json, to_json
+from menura.run.replay_files import ReplayFiles
 from menura.run.resolve import (
     resolve_max_labels,
     resolve_replay_storage,
@@ -404,6 +405,8 @@ def training_in(
         "converged": finished.converged,
     }
     write_json(run / "result.json", result)
+    # What a finished run learned from is of no more use, and may be gigabytes.
+    ReplayFiles(run).remove()
     return run
 
 

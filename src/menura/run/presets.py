@@ -134,7 +134,7 @@ DQN_PRESETS: tuple[Preset, ...] = (
         "Pong",
         2_000_000,
         8,
-        # Pictures of 52 by 52 leave the ball to be seen, and a gradient step on them costs a quarter of one on 84 by 84.
+        # The ball can be seen in pictures of 52 by 52, and a gradient step costs a quarter of one on 84 by 84.
         _ATARI_DQN | {"num_updates": 24, "replay_size": 250_000, "learning_rate": 1.5e-4, "target_every": 1_000},
         {"img_height": 52, "img_width": 52},
     ),

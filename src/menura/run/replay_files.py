@@ -1,5 +1,6 @@
 """A replay on the host in a run folder: in chunks that are appended, so that no checkpoint holds it whole."""
 
+import shutil
 import zlib
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,10 @@ class ReplayFiles:
             slabs = np.frombuffer(zlib.decompress(arrays["slabs"].tobytes()), np.uint8)
             source.add_chunk(arrays | {"slabs": slabs})
         source.stand_at(standing)
+
+    def remove(self) -> None:
+        """All of them, once the run is finished."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _chunks(self) -> list[tuple[int, int, Path]]:
         found: list[Any] = []
