@@ -86,7 +86,7 @@ class Demonstrations:
     @property
     def num_transitions(self) -> int:
         """Rows that :meth:`flatten` gives."""
-        return sum(len(self._usable(i)) for i in range(len(self)))
+        return sum(len(self.usable(i)) for i in range(len(self)))
 
     @property
     def num_dropped(self) -> int:
@@ -212,7 +212,7 @@ class Demonstrations:
         return self._flattened(spec)
 
     def _flattened(self, spec: Spec) -> Transition:
-        parts = [self._flatten_episode(i, spec) for i in range(len(self))] or [_no_rows(spec)]
+        parts = [self.rows_of_episode(i, self.usable(i), spec) for i in range(len(self))] or [_no_rows(spec)]
         return Transition(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     def expert_data(
@@ -256,7 +256,8 @@ class Demonstrations:
     def _kept(self, i: int) -> np.ndarray:
         return np.arange(self.episodes[i].num_steps) if self.kept is None else self.kept[i]
 
-    def _usable(self, i: int) -> np.ndarray:
+    def usable(self, i: int) -> np.ndarray:
+        """The steps of an episode that rows are made of: those that are kept and whose successor is known."""
         kept = self._kept(i)
         return kept[kept < self.episodes[i].num_transitions]
 
@@ -295,7 +296,7 @@ class Demonstrations:
                 checks.check_actions_fit(episode.actions, spec, where=where)
 
     def _split_steps(self, fraction: float, rng: np.random.Generator) -> tuple["Demonstrations", "Demonstrations"]:
-        usable = [self._usable(i) for i in range(len(self))]
+        usable = [self.usable(i) for i in range(len(self))]
         total = sum(len(k) for k in usable)
         num_heldout = min(max(1, round(fraction * total)), total - 1)
         if num_heldout < 1:
@@ -312,8 +313,9 @@ class Demonstrations:
             passed += len(k)
         return replace(self, kept=tuple(train)), replace(self, kept=tuple(heldout))
 
-    def _flatten_episode(self, i: int, spec: Spec) -> tuple[np.ndarray, ...]:
-        episode, rows = self.episodes[i], self._usable(i)
+    def rows_of_episode(self, i: int, rows: np.ndarray, spec: Spec) -> tuple[np.ndarray, ...]:
+        """The columns of a :class:`Transition` for these steps of an episode."""
+        episode = self.episodes[i]
         is_last = rows == episode.num_steps - 1
         return (
             _encode_obs(episode.obs, rows, spec),

@@ -51,6 +51,7 @@ OF_THE_NETWORK = (
     "hidden_sizes",
     "activation",
     "encoder",
+    "common_pixels",
 )
 """Options of GAIL that have no effect where the score is linear (FEM, GTAL): no network is trained there."""
 
@@ -119,6 +120,8 @@ class GAIL(AbstractHolder):
     """Its non-linearity."""
     encoder: Encoder = "nature"
     """What reads pictures, before the hidden layers: nature (Mnih et al. 2015) or residual (Espeholt et al. 2018)."""
+    common_pixels: bool = True
+    """Show the score of each pixel only values that both sides have shown, so that no mark tells them apart."""
     make_network: Callable[..., Any] = eqx.field(default=MLP, static=True)
     """From Python only: builds the score network, called as ``menura.networks.MLP`` is."""
     optimizer: Callable[[Hyper], optax.GradientTransformation] = eqx.field(default=optax.adam, static=True)
@@ -163,6 +166,7 @@ class GAIL(AbstractHolder):
             make_network=self.make_network,
             observations_only=self.observations_only,
             encoder=self.encoder,
+            common_pixels=self.common_pixels,
         )
         weights: Any = score.network
         return GAILState(forward, score, self._optimizer.init(weights), counted, ending)
@@ -274,6 +278,7 @@ class GAIL(AbstractHolder):
                 score, metrics = state.score.fitted_to_replay(self.regularizer, rows, demos, rate)
             return score, state.opt_state, metrics
         score = state.score.standardized_by(*self._seen(demos.train), demos.num_train)
+        score = score.having_seen(demos.train.obs, flatten_time(batch.obs), demos.num_train)
         # Departs from Ho & Ermon 2016: several minibatch steps of Adam at 1e-3 instead of one at 1e-2 on everything,
         # and a penalty on the slope instead of a bonus on the discriminator's entropy, because rollouts here are a
         # tenth of theirs and 200 expert steps are soon known by heart: without the penalty the score grows until

@@ -94,6 +94,7 @@ class ShapedScore(eqx.Module):
         key: PRNGKeyArray,
         make_network: Callable[..., Any] = MLP,
         encoder: Encoder = "nature",
+        common_pixels: bool = False,
     ):
         """Fresh networks, both near 0."""
         obs_numbers = num_numbers(spec.parts) if spec.parts else spec.obs_size
@@ -120,6 +121,7 @@ class ShapedScore(eqx.Module):
             key=reward_key,
             make_network=make_of_state if state_only else make_network,
             encoder=encoder,
+            common_pixels=common_pixels,
         )
         self.potential = of_obs(potential_key)
 
@@ -187,6 +189,8 @@ class AIRL(AbstractHolder):
     """Their non-linearity."""
     encoder: Encoder = "nature"
     """What reads pictures, before the hidden layers: nature (Mnih et al. 2015) or residual (Espeholt et al. 2018)."""
+    common_pixels: bool = True
+    """Show the score of each pixel only values that both sides have shown, so that no mark tells them apart."""
     make_network: Callable[..., Any] = eqx.field(default=MLP, static=True)
     """From Python only: builds each of the two networks, called as ``menura.networks.MLP`` is."""
     optimizer: Callable[[Hyper], optax.GradientTransformation] = eqx.field(default=optax.adam, static=True)
@@ -205,6 +209,7 @@ class AIRL(AbstractHolder):
             key=score_key,
             make_network=self.make_network,
             encoder=self.encoder,
+            common_pixels=self.common_pixels,
         )
         opt_state = self.optimizer(self.learning_rate).init(_networks(score))
         return AIRLState(self.forward.init(spec, key=forward_key), score, opt_state)
@@ -281,7 +286,8 @@ class AIRL(AbstractHolder):
     ) -> tuple[AIRLState, Metrics]:
         expert = demos.train
         norm = norm_of(expert.obs, demos.num_train)
-        score = eqx.tree_at(lambda s: s.reward.norm, state.score, norm)
+        reward = state.score.reward.having_seen(expert.obs, flatten_time(batch.obs), demos.num_train)
+        score = eqx.tree_at(lambda s: s.reward, state.score, eqx.tree_at(lambda g: g.norm, reward, norm))
         state = AIRLState(state.forward, score, state.opt_state)
         sides = [(steps, self.log_prob(state, steps)) for steps in (expert, flatten_time(batch))]
         sizes = [demos.train_size, batch.reward.size]

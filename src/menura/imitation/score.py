@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from menura.core import BoxActions, DiscreteActions, Observed, Spec
+from menura.core import AnyArray, BoxActions, DiscreteActions, Observed, Spec
 from menura.encoders import Encoder, Parts, decoded, num_numbers
+from menura.imitation.common_pixels import CommonPixels
 from menura.networks import MLP, Activation, Norm, PictureNetwork, RunningNorm, make_norm, norm_of
 from menura.regularizers import AbstractRegularizer
 
@@ -43,6 +44,8 @@ class ScoreNetwork(eqx.Module):
     obs_numbers: int = eqx.field(static=True)
     """Numbers of an observation."""
     observations_only: bool = eqx.field(static=True)
+    common_pixels: CommonPixels | None
+    """What pictures are shown of; ``None`` for everything."""
 
     def __init__(
         self,
@@ -54,9 +57,11 @@ class ScoreNetwork(eqx.Module):
         make_network: Callable[..., Any] = MLP,
         observations_only: bool = False,
         encoder: Encoder = "nature",
+        common_pixels: bool = False,
     ):
         """A fresh network, whose score is near 0."""
         self.parts, self.observations_only = spec.parts, observations_only
+        self.common_pixels = CommonPixels(spec.parts) if spec.parts and common_pixels else None
         self.obs_numbers = num_numbers(spec.parts) if spec.parts else spec.obs_size
         self.change_norm = RunningNorm(spec.obs_size) if observations_only and not spec.parts else None
         match spec.actions:
@@ -93,7 +98,21 @@ class ScoreNetwork(eqx.Module):
 
     def numbers(self, obs: Observed[Array, " obs"]) -> Float[Array, " numbers"]:
         """An observation as numbers: standardized, or, with pictures, decoded."""
-        return decoded(obs, self.parts) if self.parts else self.norm(obs)
+        if not self.parts:
+            return self.norm(obs)
+        return decoded(obs if self.common_pixels is None else self.common_pixels(obs), self.parts)
+
+    def having_seen(
+        self,
+        expert: Observed[AnyArray, "expert obs"],
+        learner: Observed[AnyArray, "learner obs"],
+        num_expert: Int[Array, ""] | None = None,
+    ) -> "ScoreNetwork":
+        """The score that knows the pixels of these pictures too."""
+        if self.common_pixels is None:
+            return self
+        common = self.common_pixels.seen(expert, learner, num_expert)
+        return eqx.tree_at(lambda s: s.common_pixels, self, common)
 
     def features(self, obs: Observed[Array, " obs"], second: Array) -> Float[Array, " features"]:
         """What the network sees of one step: an observation, and its action or its successor."""

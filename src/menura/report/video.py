@@ -173,9 +173,16 @@ def _scene(
 def _fitted(frame: np.ndarray, tile: tuple[int, int]) -> Any:
     from PIL import Image
 
-    # The few pixels of what a policy sees are shown as they are.
-    way = Image.Resampling.NEAREST if 2 * frame.shape[1] < tile[0] else Image.Resampling.LANCZOS
-    return Image.fromarray(np.asarray(frame, np.uint8)).resize(tile, way)
+    # A picture that is higher than its tile gets borders, so that its pixels stay square.
+    picture = Image.fromarray(np.asarray(frame, np.uint8))
+    scale = min(tile[0] / picture.width, tile[1] / picture.height)
+    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    fitted = picture.resize(size, Image.Resampling.LANCZOS)
+    if size == tile:
+        return fitted
+    whole = Image.new("RGB", tile, _GROUND)
+    whole.paste(fitted, ((tile[0] - size[0]) // 2, (tile[1] - size[1]) // 2))
+    return whole
 
 
 def _label(draw: Any, font: Any, footage: Footage, step: int, left: int, width: int, over: bool) -> None:

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from menura.core import AbstractForwardLearner, AbstractLearner, ExpertData, Metrics, Transition
+from menura.demonstrations.stream import Stream
 from menura.environments.base import Envs, NativeEnvs
 from menura.environments.collect import QUICK_COMPILATION, collect
 from menura.frame_replay import FrameReplay
@@ -32,7 +33,8 @@ class Problem:
     env: Envs | None
     """``None`` where the learner does not act."""
     expert: Any
-    """What is learned from beside the environment: :class:`ExpertData`, a :class:`LearnedReward`, or ``None``."""
+    """What is learned from beside the environment: :class:`ExpertData`, a :class:`LearnedReward`, a
+    :class:`~menura.demonstrations.stream.Stream` of demonstrations on disk, or ``None``."""
     ask: Callable[..., Any] | None = None
     """How rollouts are made where an expert is asked."""
     source: FrameReplay | None = None
@@ -40,7 +42,10 @@ class Problem:
 
     @property
     def is_pure(self) -> bool:
-        """Whether an iteration is one jitted call: no simulator and no expert on the host has a part in it."""
+        """Whether an iteration is one jitted call: no simulator and no expert on the host has a part in it.
+
+        What it learns from may be drawn on the host before.
+        """
         return self.ask is None and (self.env is None or isinstance(self.env, NativeEnvs))
 
     @property
@@ -71,6 +76,11 @@ class Made:
     """Rewards, terminations and truncations ``[time, env]``; ``None`` where the learner does not act."""
     metrics: dict[str, Any]
     seconds: float
+
+
+def handed(expert: Any, key: Any) -> Any:
+    """What the update with this key learns from, beside the environment."""
+    return expert.at(key) if isinstance(expert, Stream) else expert
 
 
 def strongly_typed(state: Any) -> Any:
@@ -126,7 +136,7 @@ def make_iterate(problem: Problem) -> Callable[..., Any]:
     if problem.is_pure:
         assert env is None or isinstance(env, NativeEnvs)
         iterate = jax.jit(pure_iteration(learner, env), compiler_options=problem.compiler_options)
-        return lambda state, carry, key, truncate: iterate(state, carry, key, expert)
+        return lambda state, carry, key, truncate: iterate(state, carry, key, handed(expert, key))
     if problem.source is not None:
         return overlapped_iteration(problem, problem.source)
     update = pure_update(learner)
@@ -143,7 +153,7 @@ def make_iterate(problem: Problem) -> Callable[..., Any]:
             carry, rollout = collect(env, carry, policy_of(state), key=collect_key, num_steps=learner.num_steps)
         if truncate and not isinstance(env, NativeEnvs):
             end_open_episodes(rollout)
-        state, metrics = jitted_update(state, rollout, expert, update_key)
+        state, metrics = jitted_update(state, rollout, handed(expert, update_key), update_key)
         return state, carry, (rollout.reward, rollout.terminated, rollout.truncated), metrics
 
     return iterate_host
@@ -170,7 +180,8 @@ def overlapped_iteration(problem: Problem, source: FrameReplay) -> Callable[...,
 
     def learn(state: Any, draw_key: Any, update_key: Any) -> tuple[Any, Metrics]:
         drawn = source.draw(draw_key)
-        state, td_error, metrics = update(state, drawn, source.newest(learner.num_steps), expert, update_key)
+        given = handed(expert, update_key)
+        state, td_error, metrics = update(state, drawn, source.newest(learner.num_steps), given, update_key)
         source.note(drawn, np.asarray(td_error))
         return state, metrics
 
@@ -187,7 +198,8 @@ def overlapped_iteration(problem: Problem, source: FrameReplay) -> Callable[...,
         if learning is None:
             # The first rollout: there was nothing to learn from beside it.
             source.add(rollout)
-            shapes = jax.eval_shape(update, state, source.draw(draw_key), rollout, expert, update_key)[2]
+            given = handed(expert, update_key)
+            shapes = jax.eval_shape(update, state, source.draw(draw_key), rollout, given, update_key)[2]
             metrics = {name: np.zeros(shape.shape, shape.dtype) for name, shape in shapes.items()}
         else:
             state, metrics = learning.result()

@@ -71,6 +71,30 @@ _DISCRETE_REPLAY = {
     "forward.discrete_entropy": 0.3,
 }
 
+_SEEN = {
+    # Many score steps and passes over short rollouts: a convolutional score is slow to begin with, and a penalty of 1
+    # on its slope between pictures would hold it near 0.
+    "num_score_steps": 16,
+    "score_batch_size": 128,
+    "gradient_penalty": 0.1,
+    "gradient_norm": 0.0,
+    "forward.num_steps": 64,
+}
+
+_SEEN_PPO = _SEEN | {"forward.num_minibatches": 4, "forward.learning_rate": 1e-3, "forward.policy_averaging": 0.5}
+
+_ATARI_PPO = {
+    # Of Schulman et al. 2017, table 5, without its annealing.
+    "num_steps": 128,
+    "num_epochs": 3,
+    "num_minibatches": 4,
+    "learning_rate": 2.5e-4,
+    "clip_eps": 0.1,
+    "ent_coef": 0.01,
+    "vf_coef": 1.0,
+    "hidden_sizes": (),
+}
+
 # One gradient step for every two steps of the environment, of rewards over three steps each.
 _DQN = {"num_updates": 32, "return_steps": 3}
 _CONTROL = _DQN | {
@@ -150,6 +174,8 @@ DQN_PRESETS: tuple[Preset, ...] = (
 
 PRESETS: tuple[Preset, ...] = (
     Preset("ppo", None, "discrete", 200_000, 16, {"num_minibatches": 8, "ent_coef": 0.01}),
+    Preset("ppo", None, "pixels", 100_000, 16, {"num_minibatches": 8, "ent_coef": 0.01}),
+    Preset("ppo", None, "Atari", 10_000_000, 8, _ATARI_PPO),
     Preset("ppo", None, "Acrobot", 400_000, 16, {"num_minibatches": 8, "ent_coef": 0.01}),
     Preset("ppo", None, "Pendulum", 600_000, 16, {"gamma": 0.95, "learning_rate": 1e-3}),
     Preset("ppo", None, "box", 1_000_000, 32),
@@ -165,6 +191,8 @@ PRESETS: tuple[Preset, ...] = (
     *DQN_PRESETS,
     Preset("bc", None, "discrete", 2_000_000),
     Preset("bc", None, "box", 2_000_000),
+    Preset("bc", None, "pixels", 300_000, fields={"hidden_sizes": (64,)}),
+    Preset("bc", None, "Atari", 1_000_000, fields={"hidden_sizes": (), "learning_rate": 3e-4}),
     Preset("dagger", None, "discrete", 2_000, 4),
     Preset("dagger", None, "box", 20_000, 4, {"num_steps": 250, "bc.num_batches": 2000}),
     Preset("gail", "trpo", "discrete", 200_000, 32, {"gradient_norm": 0.0}),
@@ -184,6 +212,12 @@ PRESETS: tuple[Preset, ...] = (
     Preset("gail", "ppo", "discrete", 300_000, 32, {"gradient_norm": 0.0}),
     Preset("gail", "ppo", "box", 1_000_000, 32, {"forward.initial_log_std": -1.0}),
     Preset("gail", "ppo", "Hopper", 1_000_000, 32, {"forward.gamma": 0.995, "forward.learning_rate": 2.2e-4}),
+    Preset("gail", "trpo", "pixels", 150_000, 16, _SEEN | {"forward.policy_averaging": 0.5}),
+    Preset("gail", "ppo", "pixels", 100_000, 16, _SEEN_PPO),
+    Preset("gail", "ppo", "Catch", 60_000, 16, _SEEN_PPO | {"forward.gamma": 0.9}),
+    Preset(
+        "gail", "ppo", "Atari", 2_000_000, 8, _SEEN_PPO | {"forward.learning_rate": 2.5e-4, "forward.num_epochs": 4}
+    ),
     Preset("airl", "trpo", "discrete", 200_000, 32, {"gradient_norm": 0.0, "reward_form": "auto"}),
     Preset("airl", "trpo", "box", 1_000_000, 32, {"reward_form": "auto"}),
     Preset("airl", "trpo", "HalfCheetah", 460_000, 32, {"reward_form": "auto", **_QUICK}),

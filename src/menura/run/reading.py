@@ -16,6 +16,7 @@ from menura.core import (
     ExpertData,
     Spec,
     Transition,
+    Vector,
 )
 from menura.demonstrations.episodes import Demonstrations
 from menura.demonstrations.heldout import sampled_steps
@@ -26,6 +27,7 @@ from menura.imitation.dagger import DAgger
 from menura.imitation.linear import seen
 from menura.imitation.proxies import dependence_p_value, root_mean_square_distance, saturation, share_above, squared_mmd
 from menura.imitation.score import reward_of_score
+from menura.networks import over_rows
 from menura.regularizers import JensenShannon
 
 READ_STEPS = 1024
@@ -76,12 +78,15 @@ class StepSpace:
         return np.concatenate([self.obs(steps), self.second(steps)], axis=1)
 
     def _obs(self, steps: Transition) -> np.ndarray:
-        return np.asarray(steps.obs, np.float64)
+        return self._numbers(steps.obs)
+
+    def _numbers(self, obs: Any) -> np.ndarray:
+        return coarse(np.asarray(obs), self.spec) if self.spec.parts else np.asarray(obs, np.float64)
 
     def _second(self, steps: Transition) -> np.ndarray:
         match self.spec.actions:
             case _ if self.observations_only:
-                return np.asarray(steps.next_obs, np.float64) - self._obs(steps)
+                return self._numbers(steps.next_obs) - self._obs(steps)
             case DiscreteActions(num_actions=num_actions):
                 return np.eye(num_actions)[np.asarray(steps.action, int)]
             case BoxActions(low=low, high=high):
@@ -152,6 +157,28 @@ def _of_scores(score: list[np.ndarray], reward: list[np.ndarray]) -> dict[str, f
     }
 
 
+CELLS = 10
+"""Pictures are compared by the mean brightness of so many cells a side, or of their pixels where they have fewer."""
+
+
+def coarse(obs: np.ndarray, spec: Spec) -> np.ndarray:
+    """Observations with pictures as few numbers: the newest frame of each, cell by cell, and the vectors."""
+    pieces, start = [], 0
+    for _, part in spec.parts:
+        piece = np.ascontiguousarray(obs[:, start : start + part.num_bytes])
+        start += part.num_bytes
+        if isinstance(part, Vector):
+            pieces.append(piece.view(np.float32).astype(np.float64))
+            continue
+        frames = piece.reshape(len(obs), part.frames, part.height, part.width, part.channels)
+        rows, columns = max(1, part.height // CELLS), max(1, part.width // CELLS)
+        height, width = part.height // rows, part.width // columns
+        newest = frames[:, -1, : height * rows, : width * columns]
+        cells = newest.reshape(len(obs), height, rows, width, columns, part.channels).mean(axis=(2, 4, 5))
+        pieces.append(cells.reshape(len(obs), -1))
+    return np.concatenate(pieces, axis=1)
+
+
 def make_reader(
     learner: Any, spec: Spec, data: ExpertData | None, heldout: Demonstrations | None, *, seed: int
 ) -> Reader | None:
@@ -181,9 +208,9 @@ def _judge_of(learner: AbstractImitationLearner) -> Callable[..., dict[str, jax.
     def judge(state, policy, before, heldout, train, steps):
         found = {}
         if sees_actions:
-            found["log_prob"] = jax.vmap(lambda o, a: policy.distribution(o).log_prob(a))(heldout.obs, heldout.action)
+            found["log_prob"] = over_rows(lambda o, a: policy.distribution(o).log_prob(a), heldout.obs, heldout.action)
         if hasattr(jax.eval_shape(policy.distribution, heldout.obs[0]), "kl"):
-            found["kl"] = jax.vmap(lambda o: before.distribution(o).kl(policy.distribution(o)))(heldout.obs)
+            found["kl"] = over_rows(lambda o: before.distribution(o).kl(policy.distribution(o)), heldout.obs)
         if of_steps is not None:
             pairs = [of_steps(state, side) for side in (heldout, train, steps)]
             found["score"], found["reward"] = (jnp.stack(column) for column in zip(*pairs, strict=True))
@@ -198,7 +225,7 @@ def _score_of(learner: AbstractImitationLearner) -> Callable[[Any, Transition], 
         case GAIL():
 
             def of_gail(state: Any, steps: Transition) -> tuple[Any, Any]:
-                score = jax.vmap(state.score)(*seen(steps, observations_only=learner.observations_only))
+                score = over_rows(state.score, *seen(steps, observations_only=learner.observations_only))
                 return score, reward_of_score(score, learner.regularizer, learner.reward_form)
 
             return of_gail

@@ -11,6 +11,7 @@ import numpy as np
 from menura.core import AbstractForwardLearner, AbstractLearner, AbstractPolicy, ExpertData, RequestError, Spec
 from menura.demonstrations.episodes import Demonstrations
 from menura.demonstrations.labels import are_labels, asking
+from menura.demonstrations.stream import LARGE, Stream, num_bytes
 from menura.environments.base import Envs, NativeEnvs
 from menura.evaluation import UniformPolicy, evaluate
 from menura.forward.dqn import DQN
@@ -93,8 +94,13 @@ def how_to_ask(learner: AbstractLearner, env: Envs | None, expert: Any) -> Calla
     return asking(env, expert)
 
 
-def expert_data_of(learner: AbstractLearner, demos: Demonstrations | None, spec: Spec, seed: int) -> ExpertData | None:
-    """Demonstrations as arrays for a learner from them, or one sentence that says why they cannot be used."""
+def expert_data_of(
+    learner: AbstractLearner, demos: Demonstrations | None, spec: Spec, seed: int
+) -> ExpertData | Stream | None:
+    """Demonstrations for a learner from them, or one sentence that says why they cannot be used.
+
+    As arrays; pictures that take too much memory as a stream from the disk.
+    """
     if isinstance(learner, AbstractForwardLearner | DAgger):
         return None
     if demos is None:
@@ -103,6 +109,8 @@ def expert_data_of(learner: AbstractLearner, demos: Demonstrations | None, spec:
         raise RequestError(
             f"{demos.source} holds an expert's answers in states that it did not lead to: only bc can learn from them."
         )
+    if spec.parts and num_bytes(demos, spec) > LARGE:
+        return Stream.of(demos, spec, learner.heldout_fraction, seed, with_actions=sees_actions(learner))
     expert = demos.expert_data(spec, learner.heldout_fraction, seed, with_actions=sees_actions(learner))
     return jax.tree.map(jnp.asarray, expert)
 

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from menura.core import ExpertData, RequestError, Transition
+from menura.demonstrations.stream import Stream
 from menura.environments.base import NativeEnvs
 from menura.imitation.dagger import DAgger
 from menura.run.folder import RunFolder
@@ -217,6 +218,8 @@ def _like_each_other(problems: dict[int, Problem]) -> Problem:
     first, *others = problems.values()
     if any(problem.learner != first.learner or not problem.is_pure for problem in (first, *others)):
         raise RequestError("Seeds of different settings cannot be trained by one program.")
+    if isinstance(first.expert, Stream):
+        raise RequestError("These demonstrations are drawn from the disk: train one seed at a time with --seed.")
     return first
 
 

@@ -24,6 +24,7 @@ from menura.core import (
     Spec,
 )
 from menura.demonstrations.episodes import Demonstrations
+from menura.demonstrations.stream import Stream
 from menura.environments.base import Envs, NativeEnvs
 from menura.environments.collect import QUICK_COMPILATION
 from menura.evaluation import Evaluation, evaluate
@@ -234,7 +235,8 @@ def training(
     learner = resolve_max_labels(resolve_reward_form(learner, env, demos), total_steps, num_envs)
     data = expert_data_of(learner, demos, spec, seed)
     ask = how_to_ask(learner, env, expert)
-    reader = None if eval_env is None else make_reader(learner, spec, data, heldout, seed=seed)
+    shown = data.at(jax.random.key(seed)) if isinstance(data, Stream) else data
+    reader = None if eval_env is None else make_reader(learner, spec, shown, heldout, seed=seed)
     if stop_when_converged and reader is None:
         raise RequestError(NOTHING_TO_READ)
     steps_per_update = learner.steps_per_update(num_envs)
