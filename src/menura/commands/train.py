@@ -60,7 +60,7 @@ class TrainOptions:
     expert: str | None = None
     """The expert that dagger asks: a run folder, or module:object with Stable-Baselines3's `predict`."""
     reward: Path | None = None
-    """For ppo, trpo and sac: train on the reward that this run of gail or airl learned, not on the environment's."""
+    """For a forward learner: train on the reward that this run of gail or airl learned, not on the environment's."""
     reward_part: Part = "reward"
     """Of airl's reward: g alone, or f, which has the potential too (shaped)."""
     reward_paid: RewardForm | None = None

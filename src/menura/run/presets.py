@@ -130,6 +130,20 @@ _ATARI_DQN = {
     # After the 512 features of the encoder: 256 of the state's value, and 256 of the advantages.
     "hidden_sizes": (256,),
 }
+_SOFT_ATARI_DQN = {
+    "forward.num_steps": 8,
+    "forward.num_updates": 16,
+    "forward.batch_size": 64,
+    "forward.replay_size": 200_000,
+    "forward.learning_starts": 2_000,
+    "forward.learning_rate": 1e-4,
+    "forward.target_every": 1_000,
+    "forward.exploration_steps": 20_000,
+    "forward.final_exploration": 0.01,
+    "forward.temperature": 0.1,
+    "forward.dueling": True,
+    "forward.hidden_sizes": (256,),
+}
 
 DQN_PRESETS: tuple[Preset, ...] = (
     Preset("dqn", None, "discrete", 100_000, 4, _DQN),
@@ -170,6 +184,7 @@ DQN_PRESETS: tuple[Preset, ...] = (
             ("lsiq", {}),
         )
     ),
+    *(Preset(algorithm, "dqn", "Atari", 400_000, 8, _SOFT_ATARI_DQN) for algorithm in ("sqil", "lsiq")),
 )
 
 PRESETS: tuple[Preset, ...] = (
