@@ -17,6 +17,7 @@ MINUTES: dict[tuple[str, ...], float] = {
     ("bench_dagger.py",): 6,
     ("bench_speed.py",): 10,
     ("bench_bc.py",): 15,
+    ("bench_dqn.py",): 45,
     ("bench_irl_scaling.py",): 20,
     ("bench_gail_classic.py",): 25,
     ("bench_reward.py",): 28,
@@ -27,6 +28,7 @@ MINUTES: dict[tuple[str, ...], float] = {
     ("bench_sac.py",): 60,
     ("bench_offpolicy.py",): 90,
     ("bench_gail_mujoco.py",): 120,
+    ("bench_pong.py",): 600,
     ("gail_paper.py", "--part", "mujoco"): 190,
 }
 """About how long each script takes on two cores where nothing has been measured yet."""

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from menura.core import AbstractForwardLearner, BoxActions, DiscreteActions, ExpertData, Spec, Transition
+from menura.forward.dqn import DQN
 from menura.forward.ppo import PPO
 from menura.forward.sac import SAC
 from menura.forward.trpo import TRPO
@@ -19,10 +20,12 @@ from menura.run.registry import ALGORITHMS
 SMALL_PPO = PPO(num_steps=8, num_epochs=2, num_minibatches=4, hidden_sizes=(8,))
 SMALL_TRPO = TRPO(num_steps=8, value_epochs=2, value_minibatches=4, hidden_sizes=(8,))
 SMALL_SAC = SAC(num_steps=8, num_updates=3, batch_size=8, replay_size=48, learning_starts=16, hidden_sizes=(8,))
+SMALL_DQN = DQN(num_steps=8, num_updates=3, batch_size=8, replay_size=48, learning_starts=16, hidden_sizes=(8,))
 SMALL = {
     "ppo": SMALL_PPO,
     "trpo": SMALL_TRPO,
     "sac": SMALL_SAC,
+    "dqn": DQN(**{**vars(SMALL_DQN), "dueling": True, "return_steps": 3, "priority_exponent": 0.6}),
     "bc": BC(num_batches=4, batch_size=8, hidden_sizes=(8,)),
     "dagger": DAgger(
         BC(num_batches=4, batch_size=8, hidden_sizes=(8,), patience=0, heldout_fraction=0.0), num_steps=8, max_labels=96
@@ -36,6 +39,9 @@ assert SMALL.keys() == ALGORITHMS.keys(), "Give every registered algorithm a sma
 
 VARIANTS = {
     "gail-sac": GAIL(forward=SMALL_SAC, reward_form="logit", num_score_steps=2, score_batch_size=16, hidden_sizes=(8,)),
+    "sqil-dqn": SQIL(forward=DQN(**{**vars(SMALL_DQN), "temperature": 0.1})),
+    "lsiq-dqn": LSIQ(forward=DQN(**{**vars(SMALL_DQN), "temperature": 0.1})),
+    "gail-dqn": GAIL(forward=SMALL_DQN, reward_form="logit", num_score_steps=2, score_batch_size=16, hidden_sizes=(8,)),
 }
 """Learners of SMALL with other learners inside, where that makes another program of them."""
 
@@ -44,6 +50,11 @@ SPECS = {
     "box": Spec(3, BoxActions((-1.0, 0.0), (1.0, 5.0))),
 }
 NUM_ENVS = 4
+
+
+def specs_of(name: str) -> tuple[str, ...]:
+    """The kinds of actions that a learner chooses among."""
+    return ("discrete",) if "dqn" in name else tuple(SPECS)
 
 
 def random_transitions(spec: Spec, shape: tuple[int, ...], seed: int = 0) -> Transition:

@@ -36,6 +36,7 @@ PUBLIC_NAMES = {
     "GAIL",
     "LSIQ",
     "PPO",
+    "DQN",
     "SAC",
     "SQIL",
     "TRPO",

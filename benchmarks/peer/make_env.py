@@ -24,6 +24,8 @@ REQUIREMENTS = (
     "numpy<2",
     "setuptools<81",  # seals imports pkg_resources
     "imageio",  # Gymnasium's MuJoCo environments import it without asking for it
+    "ale-py==0.10.1",  # Atari, for dqn_pong.py alone
+    "opencv-python-headless<4.11",  # what Stable-Baselines3's Atari wrapper resizes with
 )
 
 

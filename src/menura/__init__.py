@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from menura.environments.registry import make
     from menura.environments.reward_wrapper import LearnedRewardWrapper
     from menura.evaluation import Evaluation, evaluate
+    from menura.forward.dqn import DQN
     from menura.forward.ppo import PPO
     from menura.forward.sac import SAC
     from menura.forward.trpo import TRPO
@@ -35,6 +36,7 @@ _HOMES = {
     "AIRL": "imitation.airl",
     "BC": "imitation.bc",
     "DAgger": "imitation.dagger",
+    "DQN": "forward.dqn",
     "GAIL": "imitation.adversarial",
     "LSIQ": "imitation.lsiq",
     "LearnedRewardWrapper": "environments.reward_wrapper",
@@ -67,6 +69,7 @@ __all__ = [
     "AIRL",
     "BC",
     "DAgger",
+    "DQN",
     "GAIL",
     "LSIQ",
     "PPO",

@@ -13,10 +13,10 @@ import pytest
 from menura.evaluation import UniformPolicy
 from menura.run.artifacts import load_tree, save_tree
 from menura.run.registry import from_json, to_json
-from tests.learners import SMALL, SPECS, VARIANTS, update_once
+from tests.learners import SMALL, SPECS, VARIANTS, specs_of, update_once
 
 LEARNERS = SMALL | VARIANTS
-EVERY = [(name, kind) for name in LEARNERS for kind in SPECS]
+EVERY = [(name, kind) for name in LEARNERS for kind in specs_of(name)]
 
 
 class Case(NamedTuple):

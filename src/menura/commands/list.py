@@ -73,7 +73,12 @@ def _presets() -> dict[str, dict[str, Any]]:
     from menura.run.presets import PRESETS
 
     return {
-        preset.name: {"total_steps": preset.total_steps, "num_envs": preset.num_envs, **preset.fields}
+        preset.name: {
+            "total_steps": preset.total_steps,
+            "num_envs": preset.num_envs,
+            **preset.fields,
+            **preset.env_kwargs,
+        }
         for preset in PRESETS
     }
 

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from menura.evaluation import Evaluation
 from menura.imitation.rules import columns_of, red_flags
+from menura.run.memory import available_bytes, in_words
 from menura.run.train import Progress as Standing
 from menura.run.train import Watcher, reading_of
 
@@ -29,6 +30,9 @@ PROXIES = {
     "proxy/heldout_loss": "held-out loss",
 }
 """What the line of an evaluation shows beside the return."""
+
+WORTH_SAYING = 100_000_000
+"""Bytes of a replay from which on its memory is said."""
 
 
 class ProgressBar(Watcher):
@@ -60,6 +64,13 @@ class ProgressBar(Watcher):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
         self._bar.stop()
+
+    def on_memory(self, num_bytes: int) -> None:
+        """A line where it is worth one."""
+        if num_bytes >= WORTH_SAYING:
+            available = available_bytes()
+            free = "" if available is None else f" of {in_words(available)} that are free"
+            self.say(f"{self._title} · the replay takes up to {in_words(num_bytes)} of memory{free}")
 
     def on_update(self, progress: Standing, metrics: dict[str, float]) -> None:
         """Move the bar."""

@@ -60,7 +60,7 @@ class TrainOptions:
     expert: str | None = None
     """The expert that dagger asks: a run folder, or module:object with Stable-Baselines3's `predict`."""
     reward: Path | None = None
-    """For ppo, trpo and sac: train on the reward that this run of gail or airl learned, not on the environment's."""
+    """For a forward learner: train on the reward that this run of gail or airl learned, not on the environment's."""
     reward_part: Part = "reward"
     """Of airl's reward: g alone, or f, which has the potential too (shaped)."""
     reward_paid: RewardForm | None = None
@@ -226,6 +226,7 @@ def _choose(arguments: list[str]) -> tuple[Choices, list[str]]:
         dataset = dataset or _path(take_option(rest, "--demos")[0])
         preset = find_preset(algorithm, forward, env, _shapes(env, backend, kwargs, dataset))
     dataset = dataset if env is None else None
+    kwargs = preset.env_kwargs | kwargs if env is not None else kwargs
     return Choices(algorithm, env, dataset, backend, kwargs, preset, regularizer, _path(warm_start)), rest
 
 

@@ -67,7 +67,14 @@ def video_of_run(
         return Video(title, b"", "There is no video: the run names no environment.")
     try:
         learners = [
-            record(env_id, policy, env_kwargs=env_kwargs, backend=config.get("backend") or "auto", seed=seed + index)
+            record(
+                env_id,
+                policy,
+                env_kwargs=env_kwargs,
+                backend=config.get("backend") or "auto",
+                history=config.get("history", 1),
+                seed=seed + index,
+            )
             for index in range(episodes)
         ]
     except CannotRender as error:

@@ -7,8 +7,9 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from menura.core import AbstractForwardLearner, Hyper, Metrics, Penalty, Transition
-from menura.replay import Replay
+from menura.core import AbstractForwardLearner, Hyper, Metrics, Penalty, Spec, Transition
+from menura.frame_replay import FrameReplay
+from menura.replay import Drawn, Replay
 
 
 class AbstractReplayLearner(AbstractForwardLearner):
@@ -18,8 +19,12 @@ class AbstractReplayLearner(AbstractForwardLearner):
     """Discount."""
 
     @abc.abstractmethod
-    def replay(self, state: Any) -> Replay:
+    def replay(self, state: Any) -> Replay | Drawn:
         """What it learns from."""
+
+    @abc.abstractmethod
+    def host_replay(self, spec: Spec, num_envs: int) -> FrameReplay | None:
+        """The replay outside the state, not allocated yet, that it learns from; ``None`` where its state holds one."""
 
     @abc.abstractmethod
     def store(self, state: Any, batch: Transition) -> Any:

@@ -307,6 +307,9 @@ class SAC(AbstractReplayLearner):
         """What it learns from."""
         return state.replay
 
+    def host_replay(self, spec: Spec, num_envs: int) -> None:
+        """None: its state holds the replay."""
+
     def entropy_reward(self, state: SACState) -> Float[Array, ""]:
         """α times the entropy aimed at."""
         return jnp.exp(state.log_temperature) * self._target_entropy(state.policy)

@@ -15,7 +15,7 @@ from menura.core import Hyper
 from menura.networks import mean_of_rows
 from menura.regularizers import AbstractRegularizer, Wasserstein
 from menura.regularizers.divergences import AbstractBoundedDivergence
-from menura.replay import Replay
+from menura.replay import Drawn, Replay
 
 RARE = 1e-3
 """An ending in a thousand steps is as good as none: added to both shares, so that their ratio is finite."""
@@ -31,9 +31,9 @@ def absorbed_share(ending_rate: Float[Array, ""]) -> Float[Array, ""]:
     return ending_rate / (1 + ending_rate)
 
 
-def ending_rate_of(replay: Replay) -> Float[Array, ""]:
+def ending_rate_of(replay: Replay | Drawn) -> Float[Array, ""]:
     """Steps that terminated an episode, as a share of all in the replay."""
-    return jnp.sum(replay.rows.terminated) / jnp.maximum(replay.size, 1)
+    return replay.ending_rate
 
 
 def score_absorbed(

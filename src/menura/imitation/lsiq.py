@@ -80,8 +80,9 @@ class LSIQ(AbstractHolder):
         """The rollout into the replay, then gradient steps on halves of it and of the expert's."""
         gamma = self.forward.gamma
         lowest, highest = value_bounds(self.alpha, gamma=gamma)
-        low = jnp.full_like(batch.reward, reward_bounds(self.alpha)[0])
-        state = self.forward.store(state, eqx.tree_at(lambda t: t.reward, batch, low))
+        low = reward_bounds(self.alpha)[0]
+        # A replay on the host stores 0 for every step of the learner's, and low is paid when it is drawn.
+        state = self.forward.store(state, eqx.tree_at(lambda t: t.reward, batch, jnp.zeros_like(batch.reward)))
         # The target of the expert's steps is the highest value, whatever follows them: they do not bootstrap.
         expert = eqx.tree_at(
             lambda t: (t.reward, t.terminated),
@@ -93,7 +94,8 @@ class LSIQ(AbstractHolder):
 
         def reward_of(step):
             is_expert = step.reward > 0
-            return step.reward + jnp.where(step.terminated & ~is_expert, gamma * absorbed, 0.0)
+            own = low + jnp.where(step.terminated, gamma * absorbed, 0.0)
+            return jnp.where(is_expert, step.reward, own)
 
         state, metrics = self.forward.learn(
             state, reward_of, key=key, demos=expert, num_rows=demos.num_train, target_range=(lowest, highest)

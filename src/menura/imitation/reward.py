@@ -15,6 +15,7 @@ from menura.imitation.airl import OfState, ShapedScore
 from menura.imitation.linear import LinearScore, seen
 from menura.imitation.score import RewardForm, ScoreNetwork, reward_of_score
 from menura.regularizers import AbstractRegularizer
+from menura.replay import Drawn
 
 Part = Literal["reward", "shaped"]
 """Of AIRL: the reward g alone, or f, which has the potential too. Other scores are one part only."""
@@ -121,7 +122,8 @@ def update_on(
     reward = discounted_as(reward, forward.gamma)
     paid = jax.vmap(earned, (None, 0))(reward, rollout)
     metrics: Metrics = {"reward/mean": jnp.mean(paid), "reward/std": jnp.std(paid)}
-    if not (isinstance(learner, AbstractReplayLearner) and reward.ending is not None):
+    on_host = isinstance(learner, AbstractReplayLearner) and isinstance(learner.replay(state), Drawn)
+    if not (isinstance(learner, AbstractReplayLearner) and (reward.ending is not None or on_host)):
         state, about_forward = learner.update(state, rollout, paid, key=key)
         return state, metrics | about_forward
     state = learner.store(state, rollout)

@@ -1,15 +1,34 @@
 """What the two sides of a video show: an episode of the expert, or one that a policy plays."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from menura.core import AbstractPolicy, RequestError
+from menura.core import AbstractPolicy, Images, RequestError, Vector
 from menura.demonstrations.episodes import Episode
 
-_STEPS_PER_SECOND = {"CartPole": 50.0, "Acrobot": 15.0, "MountainCar": 30.0, "Pendulum": 20.0, "GridWorld": 4.0}
+_STEPS_PER_SECOND = {
+    "CartPole": 50.0,
+    "Acrobot": 15.0,
+    "MountainCar": 30.0,
+    "Pendulum": 20.0,
+    "GridWorld": 4.0,
+    "Catch": 6.0,
+    "FlickerCatch": 6.0,
+    "Pong": 15.0,
+    "Breakout": 15.0,
+}
+_ACTION_NAMES = {
+    "Acrobot": ("torque -1", "torque 0", "torque +1"),
+    "CartPole": ("push left", "push right"),
+    "Catch": ("left", "stay", "right"),
+    "LunarLander": ("nothing", "left engine", "main engine", "right engine"),
+    "MountainCar": ("push left", "coast", "push right"),
+    "Pong": ("nothing", "fire", "up", "down", "up and fire", "down and fire"),
+}
 _MAX_IMAGES = 400
 
 
@@ -23,7 +42,8 @@ class Footage:
 
     label: str
     obs: np.ndarray
-    """(T+1, obs); T rows where the last is not known."""
+    """(T+1, obs), or of pictures the newest frames, (T+1, height, width, channels) in bytes; T rows where the last is
+    not known."""
     rewards: np.ndarray | None
     num_steps: int
     steps_per_second: float
@@ -34,6 +54,9 @@ class Footage:
     images: tuple[np.ndarray, ...] = ()
     """Pictures the environment drew of itself, one every ``image_every`` observations."""
     image_every: int = 1
+    q_values: np.ndarray | None = None
+    """(T+1, actions): what the policy held each action to be worth, where it tells."""
+    action_names: tuple[str, ...] = ()
 
     @property
     def num_frames(self) -> int:
@@ -54,7 +77,23 @@ def footage_of_episode(env_id: str, episode: Episode, *, label: str = "expert") 
     """A demonstrated episode as it was recorded."""
     rewards = None if episode.rewards is None else np.asarray(episode.rewards)
     pace = _STEPS_PER_SECOND.get(family_of(env_id), 30.0)
-    return Footage(label, np.asarray(episode.obs), rewards, episode.num_steps, pace)
+    obs = np.asarray(episode.obs)
+    if obs.dtype == np.uint8 and obs.ndim > 2:
+        from menura.environments.encoding import picture_of_shape
+
+        obs = newest_frames(obs.reshape(len(obs), -1), (("", picture_of_shape(obs.shape[1:], where=env_id)),))
+    return Footage(label, obs, rewards, episode.num_steps, pace)
+
+
+def newest_frames(obs: np.ndarray, parts: tuple[tuple[str, Vector | Images], ...]) -> np.ndarray:
+    """Of rows of bytes the newest frame of the first picture: ``(steps, height, width, channels)``."""
+    start = 0
+    for _, part in parts:
+        if isinstance(part, Images):
+            piece = obs[:, start : start + part.num_bytes]
+            return piece.reshape(len(obs), part.frames, part.height, part.width, part.channels)[:, -1]
+        start += part.num_bytes
+    return obs
 
 
 def record(
@@ -63,39 +102,77 @@ def record(
     *,
     env_kwargs: dict[str, Any] | None = None,
     backend: str = "auto",
+    history: int = 1,
     seed: int = 0,
     max_steps: int = 1000,
     label: str = "learner",
 ) -> Footage:
     """An episode that ``policy(obs)`` plays, with what is needed to draw it.
 
-    Environments that ``report.drawing`` draws are played on ``backend``; others on Gymnasium, because they have to
-    draw themselves.
+    Environments that ``report.drawing`` draws, and those that are seen as pictures, are played on ``backend``; others
+    on Gymnasium, because they have to draw themselves.
     """
+    from menura.environments import make
     from menura.report import drawing
 
-    act = _compiled(policy)
+    act = _Actor(policy)
     try:
-        if drawing.can_draw(env_id):
-            return _play_drawn(env_id, act, env_kwargs, backend, seed, max_steps, label)
-        return _play_gymnasium(env_id, act, env_kwargs, seed, max_steps, label)
+        env: Any = make(
+            env_id,
+            backend=backend,  # pyright: ignore[reportArgumentType]
+            env_kwargs=env_kwargs,
+            history=history,
+            evaluation=True,
+        )
+        if drawing.can_draw(env_id) or env.spec.parts:
+            footage = _play(env, act, seed, max_steps, label)
+        else:
+            _close(env)
+            footage = _play_gymnasium(env_id, act, env_kwargs, history, seed, max_steps, label)
     except RequestError as error:
         raise CannotRender(f"There is no video: {error}") from error
+    if not act.q_values:
+        return footage
+    # Nothing is done in the last moment, and what was held before it is shown on.
+    q_values = np.stack([*act.q_values, act.q_values[-1]])
+    known = _ACTION_NAMES.get(family_of(env_id).removeprefix("ALE/"), ())
+    names = known if len(known) == q_values.shape[1] else tuple(f"action {i}" for i in range(q_values.shape[1]))
+    return dataclasses.replace(footage, q_values=q_values, action_names=names)
 
 
-def _compiled(policy: Callable[..., Any]) -> Callable[[np.ndarray], np.ndarray]:
-    if not isinstance(policy, AbstractPolicy):
-        return lambda obs: np.asarray(policy(obs))
-    import jax
+class _Actor:
+    """Acts, and keeps what the policy held every action to be worth, where it tells."""
 
-    jitted = jax.jit(lambda obs: policy(obs))
-    return lambda obs: np.asarray(jitted(obs))
+    def __init__(self, policy: Callable[..., Any]):
+        self.q_values: list[np.ndarray] = []
+        self._policy, self._valued = policy, None
+        if isinstance(policy, AbstractPolicy):
+            import jax
+
+            self._policy = jax.jit(lambda obs: policy(obs))
+            if hasattr(policy, "q_values"):
+                values_of: Any = policy
+                self._valued = jax.jit(lambda obs: (policy(obs), values_of.q_values(obs)))
+
+    def __call__(self, obs: np.ndarray) -> np.ndarray:
+        """The action for one observation."""
+        if self._valued is None:
+            return np.asarray(self._policy(obs))
+        action, values = self._valued(obs)
+        self.q_values.append(np.asarray(values))
+        return np.asarray(action)
 
 
-def _play_drawn(env_id, act, env_kwargs, backend, seed, max_steps, label) -> Footage:
-    from menura.environments import NativeEnvs, make
+def _close(env: Any) -> None:
+    """Free a simulator; native environments hold nothing to free."""
+    if hasattr(env, "close"):
+        env.close()
 
-    env = make(env_id, num_envs=1, backend=backend, env_kwargs=env_kwargs)
+
+def _play(env: Any, act: Any, seed: int, max_steps: int, label: str) -> Footage:
+    from menura.environments import NativeEnvs
+    from menura.environments.history import newest
+
     first, advance = _native_game(env, seed) if isinstance(env, NativeEnvs) else _host_game(env, seed)
     obs, rewards = [first], []
     for index in range(max_steps):
@@ -104,10 +181,11 @@ def _play_drawn(env_id, act, env_kwargs, backend, seed, max_steps, label) -> Foo
         rewards.append(float(step.reward[0]))
         if step.terminated[0] or step.truncated[0]:
             break
-    if not isinstance(env, NativeEnvs):
-        env.close()
-    pace = _STEPS_PER_SECOND.get(family_of(env_id), 30.0)
-    return Footage(label, np.stack(obs), np.array(rewards), len(rewards), pace)
+    _close(env)
+    pace = _STEPS_PER_SECOND.get(family_of(env.id), 30.0)
+    seen = np.stack(obs)
+    seen = newest_frames(seen, env.spec.parts) if env.spec.parts else newest(seen, env.spec)
+    return Footage(label, seen, np.array(rewards), len(rewards), pace)
 
 
 def _native_game(env: Any, seed: int) -> tuple[np.ndarray, Callable[[np.ndarray, int], Any]]:
@@ -135,8 +213,10 @@ def is_mujoco(env: Any) -> bool:
     return all(hasattr(env.unwrapped, name) for name in ("model", "data", "dt"))
 
 
-def _play_gymnasium(env_id, act, env_kwargs, seed, max_steps, label) -> Footage:
-    from menura.environments.host import decode_action, encode_obs, make_gymnasium
+def _play_gymnasium(env_id, act, env_kwargs, history, seed, max_steps, label) -> Footage:
+    from menura.environments.encoding import encode_obs
+    from menura.environments.history import in_a_row
+    from menura.environments.host import decode_action, make_gymnasium, spec_of
 
     env: Any = make_gymnasium(env_id, env_kwargs)
     mujoco = is_mujoco(env)
@@ -148,12 +228,15 @@ def _play_gymnasium(env_id, act, env_kwargs, seed, max_steps, label) -> Footage:
         env.close()
         env = make_gymnasium(env_id, env_kwargs, render_mode="rgb_array")
     images = _Images()
+    single = spec_of(env.observation_space, env.action_space, env_id=env_id)
     raw, _ = env.reset(seed=seed)
     obs, rewards, states = [encode_obs(raw, env.observation_space)], [], [_state(env, mujoco)]
     try:
         images.add(None if mujoco else env.render())
         for _ in range(max_steps):
-            raw, reward, terminated, truncated, _ = env.step(decode_action(act(obs[-1])[None], env.action_space)[0])
+            past = np.stack([obs[max(len(obs) + i, 0)] for i in range(-history, 0)])
+            action = decode_action(act(in_a_row(past, single))[None], env.action_space)[0]
+            raw, reward, terminated, truncated, _ = env.step(action)
             obs.append(encode_obs(raw, env.observation_space))
             rewards.append(float(reward))
             states.append(_state(env, mujoco))

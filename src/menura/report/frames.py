@@ -34,12 +34,22 @@ def frames_of(
 
     if footage.images:
         return [footage.images[min(step // footage.image_every, len(footage.images) - 1)] for step in steps]
+    if footage.obs.ndim == 4:
+        return [enlarged(footage.obs[step], size) for step in steps]
     if footage.obs.ndim != 2:
         raise CannotRender(f"The {footage.label}'s observations are not vectors, so the {footage.label} is not shown.")
     if drawing.can_draw(env_id):
         shape = (size, size * 4 // 5)
         return [drawing.draw(env_id, footage.obs[step], shape, env_kwargs=env_kwargs) for step in steps]
     return _mujoco_frames(footage, steps, env_id, env_kwargs, size)
+
+
+def enlarged(frame: np.ndarray, size: int) -> np.ndarray:
+    """A frame of bytes as ``(H, W, 3)``, every pixel as large a square as fits into ``size``; an even number a side."""
+    factor = max(1, size // max(frame.shape[:2]))
+    large = np.repeat(np.repeat(frame[..., -3:], factor, axis=0), factor, axis=1)
+    large = np.broadcast_to(large, (*large.shape[:2], 3)) if large.shape[2] == 1 else large
+    return np.ascontiguousarray(np.pad(large, [(0, n % 2) for n in large.shape[:2]] + [(0, 0)], mode="edge"))
 
 
 def states_from_obs(

@@ -1,4 +1,4 @@
-"""A short video: the expert on the left, the learner on the right."""
+"""A short video: the expert on the left, the learner on the right, and below what its actions are worth to it."""
 
 import contextlib
 import math
@@ -15,6 +15,7 @@ from menura.core import RequestError
 from menura.report.files import write_atomically
 from menura.report.footage import CannotRender, Footage
 from menura.report.frames import frames_of
+from menura.report.q_panel import PANEL, QPanel, legend_height
 from menura.report.tables import format_return
 
 FPS = 30
@@ -81,13 +82,16 @@ def episodes_in_a_row(
         return Video(title, b"", " ".join(dict.fromkeys(notes)) or "There is no episode to show.")
     columns = max(len(sides) for sides, _ in shown)
     tile = _tile_size(shown[0][0], (width - _GAP * (columns - 1)) // columns)
-    movie = (frame for sides, steps in shown for frame in _scene(sides, steps, tile, columns))
+    below = max(_panel_height(side.footage) for sides, _ in shown for side in sides)
+    movie = (frame for sides, steps in shown for frame in _scene(sides, steps, tile, columns, below))
     try:
-        mp4 = _encode(movie, (tile[0] * columns + _GAP * (columns - 1), tile[1] + _BAR))
+        mp4 = _encode(movie, (tile[0] * columns + _GAP * (columns - 1), tile[1] + _BAR + below))
     except CannotRender as error:
         return Video(title, b"", str(error))
     if output is not None:
         write_atomically(output, mp4)
+    if below:
+        notes.append("Below are the values of its actions over time, the largest marked.")
     caption = " ".join(dict.fromkeys([_caption(shown[0][0], shown[0][1]), *notes]))
     return Video(title, mp4, caption)
 
@@ -130,15 +134,27 @@ def _tile_size(sides: Sequence[_Side], width: int) -> tuple[int, int]:
     return width // 2 * 2, min(height, 480) // 2 * 2
 
 
-def _scene(sides: Sequence[_Side], steps: np.ndarray, tile: tuple[int, int], columns: int) -> Iterator[np.ndarray]:
+def _panel_height(footage: Footage) -> int:
+    """Of the panel of action values below an episode; 0 where its policy has none."""
+    return 0 if footage.q_values is None else PANEL + legend_height(footage.q_values.shape[1])
+
+
+def _scene(
+    sides: Sequence[_Side], steps: np.ndarray, tile: tuple[int, int], columns: int, below: int
+) -> Iterator[np.ndarray]:
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(size=13)
     shade = Image.new("RGB", tile, _GROUND)
     pictures: dict[tuple[int, int], Any] = {}
     end = int(steps[-1])
+    panels = {
+        column: QPanel(side.footage, end, tile[0], _GROUND)
+        for column, side in enumerate(sides)
+        if side.footage.q_values is not None
+    }
     for step in steps.tolist():
-        canvas = Image.new("RGB", (tile[0] * columns + _GAP * (columns - 1), tile[1] + _BAR), _GROUND)
+        canvas = Image.new("RGB", (tile[0] * columns + _GAP * (columns - 1), tile[1] + _BAR + below), _GROUND)
         draw = ImageDraw.Draw(canvas)
         for column, side in enumerate(sides):
             last, left = side.footage.num_frames - 1, (tile[0] + _GAP) * column
@@ -149,13 +165,24 @@ def _scene(sides: Sequence[_Side], steps: np.ndarray, tile: tuple[int, int], col
             picture = pictures[column, own]
             canvas.paste(Image.blend(picture, shade, 0.45) if over else picture, (left, _BAR))
             _label(draw, font, side.footage, own, left, tile[0], over)
+            if column in panels:
+                canvas.paste(panels[column].at(own), (left, tile[1] + _BAR))
         yield np.asarray(canvas)
 
 
 def _fitted(frame: np.ndarray, tile: tuple[int, int]) -> Any:
     from PIL import Image
 
-    return Image.fromarray(np.asarray(frame, np.uint8)).resize(tile, Image.Resampling.LANCZOS)
+    # A picture that is higher than its tile gets borders, so that its pixels stay square.
+    picture = Image.fromarray(np.asarray(frame, np.uint8))
+    scale = min(tile[0] / picture.width, tile[1] / picture.height)
+    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    fitted = picture.resize(size, Image.Resampling.LANCZOS)
+    if size == tile:
+        return fitted
+    whole = Image.new("RGB", tile, _GROUND)
+    whole.paste(fitted, ((tile[0] - size[0]) // 2, (tile[1] - size[1]) // 2))
+    return whole
 
 
 def _label(draw: Any, font: Any, footage: Footage, step: int, left: int, width: int, over: bool) -> None:

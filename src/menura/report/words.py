@@ -28,6 +28,7 @@ _METHODS = {
     "trpo": "Reinforcement learning on the environment's own reward, by trust-region policy optimization.",
     "ppo": "Reinforcement learning on the environment's own reward, by proximal policy optimization.",
     "sac": "Reinforcement learning on the environment's own reward, by soft actor-critic from replay.",
+    "dqn": "Reinforcement learning on the environment's own reward, by deep Q-learning from replay.",
 }
 
 

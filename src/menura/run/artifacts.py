@@ -67,21 +67,31 @@ def read_json(path: Path) -> Any:
 
 def save_tree(path: Path, tree: PyTree) -> None:
     """A pytree of arrays as one safetensors file, each leaf under its path in the tree."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    save_arrays(path, {jax.tree_util.keystr(name): np.asarray(leaf) for name, leaf in leaves})
+
+
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Arrays by name as one safetensors file."""
     from safetensors.numpy import save
 
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    write_bytes(path, save({jax.tree_util.keystr(name): np.array(leaf, order="C") for name, leaf in leaves}))
+    write_bytes(path, save({name: np.array(array, order="C") for name, array in arrays.items()}))
 
 
-def load_tree(path: Path, like: PyTree) -> PyTree:
-    """What :func:`save_tree` wrote, in the structure of ``like`` (arrays or their shapes)."""
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """What :func:`save_arrays` wrote."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
-        arrays = load_file(path)
+        return load_file(path)
     except (SafetensorError, OSError) as error:
         raise RequestError(f"{path} cannot be read: {error}.") from error
+
+
+def load_tree(path: Path, like: PyTree) -> PyTree:
+    """What :func:`save_tree` wrote, in the structure of ``like`` (arrays or their shapes)."""
+    arrays = load_arrays(path)
 
     def fill(name: Any, leaf: Any) -> jax.Array:
         array = arrays.get(jax.tree_util.keystr(name))

@@ -21,7 +21,9 @@ from menura.run.artifacts import (
     write_bytes,
     write_json,
 )
+from menura.run.memory import replay_learner_of, require_memory
 from menura.run.registry import from_json
+from menura.run.replay_files import ReplayFiles
 from menura.run.train import Checkpoint, Progress, Watcher, reading_of
 
 Logger = str
@@ -99,12 +101,18 @@ class RunFolder(Watcher):
         save_tree(temporary / "state.safetensors", checkpoint.state)
         if checkpoint.carry is not None:
             save_tree(temporary / "carry.safetensors", checkpoint.carry)
+        # A replay on the host is kept where a run can go on from, and nowhere between.
+        chunks = ReplayFiles(self.path)
+        if checkpoint.source is not None and exact:
+            chunks.append(checkpoint.source, temporary)
         write_json(temporary / "progress.json", {"exact": exact, **dataclasses.asdict(checkpoint.progress)})
         shutil.rmtree(checkpoints / step, ignore_errors=True)
         temporary.rename(checkpoints / step)
         write_bytes(checkpoints / "last", f"{step}\n".encode())
         if is_best or not (checkpoints / "best").exists():
             write_bytes(checkpoints / "best", f"{step}\n".encode())
+        if checkpoint.source is not None and exact:
+            chunks.forget_before(int(checkpoint.source.oldest.min()))
 
     def close(self) -> None:
         """Flush what is still buffered."""
@@ -144,7 +152,13 @@ def load_checkpoint(run: Path, env: Any) -> Checkpoint | None:
         # The last evaluation is a checkpoint too, and where Ctrl-C fell between two it is not this one.
         read_at = run / "checkpoints" / str(int(readings[-1]["env_steps"])) / "state.safetensors"
         read_policy = learner.final_policy(load_tree(read_at, like))
-    return Checkpoint(state, carry, Progress(**numbers, readings=readings), read_policy)
+    source = None
+    inner = replay_learner_of(learner)
+    if inner is not None and (source := inner.host_replay(spec, config["num_envs"])) is not None:
+        require_memory(learner, spec, config["num_envs"])
+        source.allocate()
+        ReplayFiles(run).restore(source, folder)
+    return Checkpoint(state, carry, Progress(**numbers, readings=readings), read_policy, source)
 
 
 def _with_nan(row: dict[str, Any]) -> dict[str, float]:

@@ -3,18 +3,26 @@
 Where no simulator and no expert on the host has a part in it, both are one jitted call.
 """
 
+import dataclasses
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import equinox as eqx
 import jax
+import numpy as np
 
 from menura.core import AbstractForwardLearner, AbstractLearner, ExpertData, Metrics, Transition
 from menura.demonstrations.stream import Stream
 from menura.environments.base import Envs, NativeEnvs
 from menura.environments.collect import QUICK_COMPILATION, collect
+from menura.frame_replay import FrameReplay
 from menura.imitation.dagger import DAgger
+from menura.imitation.holder import AbstractHolder
 from menura.imitation.reward import LearnedReward, update_on
+from menura.replay import Drawn
+from menura.run.memory import replay_learner_of
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,8 @@ class Problem:
     :class:`~menura.demonstrations.stream.Stream` of demonstrations on disk, or ``None``."""
     ask: Callable[..., Any] | None = None
     """How rollouts are made where an expert is asked."""
+    source: FrameReplay | None = None
+    """The replay on the host; ``None`` where the state holds what is learned from."""
 
     @property
     def is_pure(self) -> bool:
@@ -127,6 +137,8 @@ def make_iterate(problem: Problem) -> Callable[..., Any]:
         assert env is None or isinstance(env, NativeEnvs)
         iterate = jax.jit(pure_iteration(learner, env), compiler_options=problem.compiler_options)
         return lambda state, carry, key, truncate: iterate(state, carry, key, handed(expert, key))
+    if problem.source is not None:
+        return overlapped_iteration(problem, problem.source)
     update = pure_update(learner)
     jitted_update = jax.jit(update, compiler_options=QUICK_COMPILATION)
     policy_of = jax.jit(learner.policy)
@@ -140,9 +152,78 @@ def make_iterate(problem: Problem) -> Callable[..., Any]:
         else:
             carry, rollout = collect(env, carry, policy_of(state), key=collect_key, num_steps=learner.num_steps)
         if truncate and not isinstance(env, NativeEnvs):
-            # The simulators are begun afresh after this rollout: their open episodes end here.
-            rollout.truncated[-1] |= ~rollout.terminated[-1]
+            end_open_episodes(rollout)
         state, metrics = jitted_update(state, rollout, handed(expert, update_key), update_key)
         return state, carry, (rollout.reward, rollout.terminated, rollout.truncated), metrics
 
     return iterate_host
+
+
+def end_open_episodes(rollout: Transition) -> None:
+    """Truncate what simulators that are begun afresh after this rollout leave open."""
+    rollout.truncated[-1] |= ~rollout.terminated[-1]
+
+
+def overlapped_iteration(problem: Problem, source: FrameReplay) -> Callable[..., Any]:
+    """One iteration from a replay on the host: acting and learning go on side by side.
+
+    Both begin with the state and the replay that the iteration before left, and the new rollout joins the replay when
+    both are done; so the numbers do not depend on which was faster. An imitation learner's replay holds no reward.
+    """
+    learner, expert = problem.learner, problem.expert
+    assert problem.env is not None
+    assert not isinstance(problem.env, NativeEnvs)
+    env, imitates = problem.env, not isinstance(learner, AbstractForwardLearner)
+    update = jax.jit(update_from_source(learner), compiler_options=QUICK_COMPILATION)
+    policy_of = jax.jit(learner.policy)
+    worker = ThreadPoolExecutor(1)
+
+    def learn(state: Any, draw_key: Any, update_key: Any) -> tuple[Any, Metrics]:
+        drawn = source.draw(draw_key)
+        given = handed(expert, update_key)
+        state, td_error, metrics = update(state, drawn, source.newest(learner.num_steps), given, update_key)
+        source.note(drawn, np.asarray(td_error))
+        return state, metrics
+
+    def iterate(state, carry, key, truncate):
+        collect_key, draw_key, update_key = jax.random.split(key, 3)
+        policy = policy_of(state)
+        learning = worker.submit(learn, state, draw_key, update_key) if source.size else None
+        carry, rollout = collect(env, carry, policy, key=collect_key, num_steps=learner.num_steps)
+        if truncate:
+            end_open_episodes(rollout)
+        outcome = (rollout.reward, rollout.terminated, rollout.truncated)
+        if imitates:
+            rollout = dataclasses.replace(rollout, reward=np.zeros_like(rollout.reward))
+        if learning is None:
+            # The first rollout: there was nothing to learn from beside it.
+            source.add(rollout)
+            given = handed(expert, update_key)
+            shapes = jax.eval_shape(update, state, source.draw(draw_key), rollout, given, update_key)[2]
+            metrics = {name: np.zeros(shape.shape, shape.dtype) for name, shape in shapes.items()}
+        else:
+            state, metrics = learning.result()
+            source.add(rollout)
+        return state, carry, outcome, metrics
+
+    return iterate
+
+
+def update_from_source(learner: AbstractLearner) -> Callable[..., Any]:
+    """(state, drawn, rollout, expert, key) -> (state, errors of what was drawn, metrics). Pure."""
+    update, inner = pure_update(learner), replay_learner_of(learner)
+    assert inner is not None
+
+    def state_of_inner(state: Any) -> Any:
+        return learner.state_of_forward(state) if isinstance(learner, AbstractHolder) else state
+
+    def with_replay(state: Any, replay: Drawn | None) -> Any:
+        return eqx.tree_at(lambda s: state_of_inner(s).replay, state, replay, is_leaf=lambda x: x is None)
+
+    def update_on_drawn(state, drawn, rollout, expert, key):
+        state, metrics = update(with_replay(state, drawn), rollout, expert, key)
+        learned_from = inner.replay(state_of_inner(state))
+        assert isinstance(learned_from, Drawn)
+        return with_replay(state, None), learned_from.td_error, metrics
+
+    return update_on_drawn

@@ -48,8 +48,16 @@ from menura.run.artifacts import (
 from menura.run.experts import Expert, KeepsLabels, load_expert
 from menura.run.folder import RunFolder, load_checkpoint
 from menura.run.iteration import Asked, Made
+from menura.run.memory import require_memory
 from menura.run.registry import algorithm_name, from_json, to_json
-from menura.run.resolve import resolve_max_labels, resolve_reward_form, sees_actions, warm_policy
+from menura.run.replay_files import ReplayFiles
+from menura.run.resolve import (
+    resolve_max_labels,
+    resolve_replay_storage,
+    resolve_reward_form,
+    sees_actions,
+    warm_policy,
+)
 from menura.run.reward import FOLDER, check_fits, learns_reward, read_reward, save_reward
 from menura.run.train import NOTHING_TO_READ, Checkpoint, Watcher, alone, training
 
@@ -253,7 +261,10 @@ def prepare(request: Request, *, warm_from: Path | None = None, reward_from: Pat
         demos.check(spec)
     if env is not None:
         request.learner.steps_per_update(request.num_envs)
-        learner = resolve_reward_form(request.learner, env, demos)
+        learner = resolve_replay_storage(request.learner, env)
+        if learner.num_steps > 0:
+            require_memory(learner, spec, request.num_envs)
+        learner = resolve_reward_form(learner, env, demos)
         learner = resolve_max_labels(learner, request.total_steps, request.num_envs)
         request = dataclasses.replace(request, backend=env.backend, learner=learner)
     warm = None
@@ -394,6 +405,8 @@ def training_in(
         "converged": finished.converged,
     }
     write_json(run / "result.json", result)
+    # What a finished run learned from is of no more use, and may be gigabytes.
+    ReplayFiles(run).remove()
     return run
 
 

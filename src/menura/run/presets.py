@@ -26,6 +26,8 @@ class Preset:
     num_envs: int = 32
     fields: dict[str, Any] = field(default_factory=dict)
     """Fields of the learner, dotted where they belong to the learner inside."""
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Settings of the environment."""
 
     @property
     def name(self) -> str:
@@ -93,6 +95,98 @@ _ATARI_PPO = {
     "hidden_sizes": (),
 }
 
+# One gradient step for every two steps of the environment, of rewards over three steps each.
+_DQN = {"num_updates": 32, "return_steps": 3}
+_CONTROL = _DQN | {
+    "num_updates": 64,
+    "batch_size": 128,
+    "replay_size": 50_000,
+    "learning_rate": 6.3e-4,
+    "exploration_steps": 12_000,
+}
+# Within imitation values are soft, and rewards are those of one step.
+_SOFT_DQN = {
+    "forward.num_steps": 8,
+    "forward.num_updates": 32,
+    "forward.replay_size": 50_000,
+    "forward.learning_rate": 5e-4,
+    "forward.target_every": 128,
+    "forward.exploration_steps": 5_000,
+    "forward.final_exploration": 0.01,
+    "forward.temperature": 0.1,
+}
+_ATARI_DQN = {
+    "num_steps": 8,
+    "num_updates": 16,
+    "batch_size": 32,
+    "replay_size": 1_000_000,
+    "learning_starts": 20_000,
+    "learning_rate": 1e-4,
+    "target_every": 2_000,
+    "exploration_steps": 250_000,
+    "final_exploration": 0.01,
+    "return_steps": 3,
+    "dueling": True,
+    # After the 512 features of the encoder: 256 of the state's value, and 256 of the advantages.
+    "hidden_sizes": (256,),
+}
+_SOFT_ATARI_DQN = {
+    "forward.num_steps": 8,
+    "forward.num_updates": 16,
+    "forward.batch_size": 64,
+    "forward.replay_size": 200_000,
+    "forward.learning_starts": 2_000,
+    "forward.learning_rate": 1e-4,
+    "forward.target_every": 1_000,
+    "forward.exploration_steps": 20_000,
+    "forward.final_exploration": 0.01,
+    "forward.temperature": 0.1,
+    "forward.dueling": True,
+    "forward.hidden_sizes": (256,),
+}
+
+DQN_PRESETS: tuple[Preset, ...] = (
+    Preset("dqn", None, "discrete", 100_000, 4, _DQN),
+    Preset(
+        "dqn",
+        None,
+        "CartPole",
+        50_000,
+        4,
+        _DQN | {"learning_rate": 5e-4, "target_every": 128, "exploration_steps": 8_000, "final_exploration": 0.04},
+    ),
+    Preset("dqn", None, "Acrobot", 100_000, 4, _CONTROL | {"num_steps": 16}),
+    Preset("dqn", None, "LunarLander", 100_000, 4, _CONTROL | {"num_steps": 16}),
+    Preset(
+        "dqn",
+        None,
+        "MountainCar",
+        120_000,
+        4,
+        _CONTROL | {"num_updates": 32, "learning_rate": 1e-3, "gamma": 0.98, "exploration_steps": 24_000},
+    ),
+    Preset("dqn", None, "Atari", 10_000_000, 8, _ATARI_DQN),
+    Preset(
+        "dqn",
+        None,
+        "Pong",
+        2_000_000,
+        8,
+        # The ball can be seen in pictures of 52 by 52, and a gradient step costs a quarter of one on 84 by 84.
+        _ATARI_DQN | {"num_updates": 24, "replay_size": 250_000, "learning_rate": 1.5e-4, "target_every": 1_000},
+        {"img_height": 52, "img_width": 52},
+    ),
+    *(
+        Preset(algorithm, "dqn", "discrete", 50_000, 8, _SOFT_DQN | fields)
+        for algorithm, fields in (
+            ("gail", {"num_score_steps": 16, "gradient_norm": 0.0}),
+            ("sqil", {}),
+            ("lsiq", {}),
+        )
+    ),
+    *(Preset(algorithm, "dqn", "Atari", 400_000, 8, _SOFT_ATARI_DQN) for algorithm in ("sqil", "lsiq")),
+)
+
 PRESETS: tuple[Preset, ...] = (
     Preset("ppo", None, "discrete", 200_000, 16, {"num_minibatches": 8, "ent_coef": 0.01}),
     Preset("ppo", None, "pixels", 100_000, 16, {"num_minibatches": 8, "ent_coef": 0.01}),
@@ -109,6 +203,7 @@ PRESETS: tuple[Preset, ...] = (
         "sac", None, "Pendulum", 20_000, 4, {"replay_size": 20_000, "learning_starts": 1_000, "learning_rate": 1e-3}
     ),
     Preset("sac", None, "box", 150_000, 4),
+    *DQN_PRESETS,
     Preset("bc", None, "discrete", 2_000_000),
     Preset("bc", None, "box", 2_000_000),
     # Wide and rectified: seventeen torques switch between their bounds. Decay, because a dozen episodes are few.
@@ -214,6 +309,8 @@ def find_preset(algorithm: str, forward: str | None, env_id: str | None, spec: S
         for preset in PRESETS:
             if (preset.algorithm, preset.forward, preset.family) == (algorithm, forward, family):
                 return preset
+    if isinstance(spec.actions, BoxActions) and "dqn" in (algorithm, forward):
+        raise RequestError("dqn chooses among discrete actions and this environment's are real: take sac.")
     raise RequestError(
         f"{algorithm} has no forward learner {forward!r}: choose one of {', '.join(HOLDS.get(algorithm, ()))}."
     )

@@ -27,6 +27,7 @@ from menura.imitation.dagger import DAgger
 from menura.imitation.linear import seen
 from menura.imitation.proxies import dependence_p_value, root_mean_square_distance, saturation, share_above, squared_mmd
 from menura.imitation.score import reward_of_score
+from menura.networks import over_rows
 from menura.regularizers import JensenShannon
 
 READ_STEPS = 1024

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from menura.core import AbstractForwardLearner, AbstractImitationLearner, AbstractLearner, RequestError
+from menura.forward.dqn import DQN
 from menura.forward.ppo import PPO
 from menura.forward.sac import SAC
 from menura.forward.trpo import TRPO
@@ -28,7 +29,7 @@ from menura.regularizers import (
     Wasserstein,
 )
 
-FORWARD: dict[str, type[AbstractForwardLearner]] = {"ppo": PPO, "trpo": TRPO, "sac": SAC}
+FORWARD: dict[str, type[AbstractForwardLearner]] = {"ppo": PPO, "trpo": TRPO, "sac": SAC, "dqn": DQN}
 """Learn from the environment's reward by themselves, and from any other inside imitation learners."""
 IMITATION: dict[str, type[AbstractImitationLearner]] = {
     "bc": BC,
@@ -40,10 +41,10 @@ IMITATION: dict[str, type[AbstractImitationLearner]] = {
 }
 ALGORITHMS: dict[str, type[AbstractLearner]] = {**FORWARD, **IMITATION}
 HOLDS: dict[str, tuple[str, ...]] = {
-    "gail": ("trpo", "ppo", "sac"),
+    "gail": ("trpo", "ppo", "sac", "dqn"),
     "airl": ("trpo", "ppo"),
-    "sqil": ("sac",),
-    "lsiq": ("sac",),
+    "sqil": ("sac", "dqn"),
+    "lsiq": ("sac", "dqn"),
 }
 """The forward learners that an imitation learner can hold, the one that it holds where none is named first."""
 REGULARIZERS: dict[str, type[AbstractRegularizer]] = {

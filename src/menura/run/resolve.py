@@ -12,8 +12,9 @@ from menura.core import AbstractForwardLearner, AbstractLearner, AbstractPolicy,
 from menura.demonstrations.episodes import Demonstrations
 from menura.demonstrations.labels import are_labels, asking
 from menura.demonstrations.stream import LARGE, Stream, num_bytes
-from menura.environments.base import Envs
+from menura.environments.base import Envs, NativeEnvs
 from menura.evaluation import UniformPolicy, evaluate
+from menura.forward.dqn import DQN
 from menura.forward.off_policy import AbstractReplayLearner
 from menura.forward.warm_start import taken_over
 from menura.imitation.adversarial import GAIL
@@ -55,6 +56,33 @@ def resolve_max_labels(learner: AbstractLearner, total_steps: int, num_envs: int
     if 0 < learner.max_labels < needed:
         raise RequestError(f"max_labels={learner.max_labels} must hold the run's {needed} labels: leave it out.")
     return dataclasses.replace(learner, max_labels=learner.max_labels or needed)
+
+
+def resolve_replay_storage(learner: AbstractLearner, env: Envs | None) -> AbstractLearner:
+    """A learner whose ``replay_storage="auto"`` is replaced by where its replay is kept.
+
+    **The rule.** Pictures from a simulator on the host are kept in the host's memory, each once. All else is kept whole
+    with the networks: vectors are small, and an environment written in JAX makes a whole iteration one program, which
+    a replay outside of it would break.
+    """
+    if not isinstance(learner, AbstractForwardLearner):
+        forward = getattr(learner, "forward", None)
+        if not isinstance(forward, DQN):
+            return learner
+        stored = resolve_replay_storage(forward, env)
+        if isinstance(learner, GAIL) and learner.score_replay_size and stored.replay_storage == "host":  # pyright: ignore
+            raise RequestError("A replay on the host cannot draw its newest steps: leave out --score-replay-size.")
+        return dataclasses.replace(learner, forward=stored)  # pyright: ignore
+    if not isinstance(learner, DQN) or env is None:
+        return learner
+    acts_on_host = not isinstance(env, NativeEnvs)
+    if learner.replay_storage == "host" and not acts_on_host:
+        raise RequestError(
+            f"{env.id} is written in JAX, and its replay is kept with the networks: leave out replay_storage."
+        )
+    if learner.replay_storage != "auto":
+        return learner
+    return dataclasses.replace(learner, replay_storage="host" if acts_on_host and env.spec.parts else "device")
 
 
 def how_to_ask(learner: AbstractLearner, env: Envs | None, expert: Any) -> Callable[..., Any] | None:

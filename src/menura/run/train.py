@@ -29,11 +29,20 @@ from menura.environments.base import Envs, NativeEnvs
 from menura.environments.collect import QUICK_COMPILATION
 from menura.evaluation import Evaluation, evaluate
 from menura.forward.warm_start import begun_with
+from menura.frame_replay import FrameReplay
 from menura.imitation.reward import LearnedReward
 from menura.imitation.rules import converged, newest_is_best
 from menura.run.iteration import Asked, Made, Problem, make_iterate, strongly_typed
+from menura.run.memory import replay_bytes, replay_learner_of, require_memory
 from menura.run.reading import READ_STEPS, Reader, make_reader
-from menura.run.resolve import expert_data_of, how_to_ask, resolve_max_labels, resolve_reward_form, warm_policy
+from menura.run.resolve import (
+    expert_data_of,
+    how_to_ask,
+    resolve_max_labels,
+    resolve_replay_storage,
+    resolve_reward_form,
+    warm_policy,
+)
 
 Result = TypeVar("Result")
 
@@ -95,6 +104,8 @@ class Checkpoint:
     progress: Progress
     read_policy: AbstractPolicy | None = None
     """The policy of the last evaluation that was read."""
+    source: FrameReplay | None = None
+    """The replay on the host, which goes on changing; ``None`` where the state holds what is learned from."""
 
 
 NOTHING_TO_READ = (
@@ -105,6 +116,9 @@ NOTHING_TO_READ = (
 
 class Watcher:
     """Told what happens in a run. This one keeps nothing; :mod:`menura.run.folder` writes it down."""
+
+    def on_memory(self, num_bytes: int) -> None:
+        """Before a replay takes memory: how much that will be when it is full."""
 
     def on_update(self, progress: Progress, metrics: dict[str, float]) -> None:
         """After every iteration."""
@@ -217,6 +231,7 @@ def training(
     if spec is None:
         raise RequestError("Give an environment or a spec, so that the networks can be built.")
     num_envs = env.num_envs if acts and env is not None else 0
+    learner = resolve_replay_storage(learner, env if acts else None)
     learner = resolve_max_labels(resolve_reward_form(learner, env, demos), total_steps, num_envs)
     data = expert_data_of(learner, demos, spec, seed)
     ask = how_to_ask(learner, env, expert)
@@ -237,9 +252,10 @@ def training(
     read_policy = None if resume is None else resume.read_policy
     if on_host:
         carry = _begin_afresh(env, seed, progress)
+    source = _host_replay(learner, spec, num_envs, resume, watchers)
     if reward is not None and not isinstance(learner, AbstractForwardLearner):
         raise RequestError(f"{type(learner).__name__} has a reward of its own: leave out the one to train on.")
-    problem = Problem(learner, env if acts else None, data if reward is None else reward, ask)
+    problem = Problem(learner, env if acts else None, data if reward is None else reward, ask, source)
 
     evaluations: list[tuple[int, Evaluation]] = []
     first = True
@@ -281,7 +297,7 @@ def training(
                 if on_host and progress.env_steps < total_steps:
                     carry = _begin_afresh(env, seed, progress)
             if exact or interrupted:
-                checkpoint = Checkpoint(state, None if on_host else carry, progress, read_policy)
+                checkpoint = Checkpoint(state, None if on_host else carry, progress, read_policy, source)
                 for watcher in watchers:
                     watcher.on_checkpoint(checkpoint, is_best=is_best, exact=exact or not on_host)
     speed = progress.timed_steps / progress.seconds if progress.seconds else math.nan
@@ -303,6 +319,24 @@ def _beginning(
     state = jax.jit(init, compiler_options=QUICK_COMPILATION)(init_key)
     carry = env.reset(key=reset_key) if isinstance(env, NativeEnvs) and num_envs else None
     return state, carry, Progress(running_return=[0.0] * num_envs, running_length=[0] * num_envs)
+
+
+def _host_replay(
+    learner: AbstractLearner, spec: Spec, num_envs: int, resume: Checkpoint | None, watchers: Sequence[Watcher]
+) -> FrameReplay | None:
+    """The replay on the host, where the learner has one; what memory any replay takes is said before it is taken."""
+    inner = replay_learner_of(learner)
+    if inner is None or num_envs == 0:
+        return None
+    require_memory(learner, spec, num_envs)
+    for watcher in watchers:
+        watcher.on_memory(replay_bytes(learner, spec, num_envs))
+    if resume is not None and resume.source is not None:
+        return resume.source
+    source = inner.host_replay(spec, num_envs)
+    if source is not None:
+        source.allocate()
+    return source
 
 
 def _noted(

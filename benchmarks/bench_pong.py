@@ -1,0 +1,162 @@
+"""Pong on two cores: learned from the screen and the score, and then from ten recorded games without it.
+
+.venv/bin/python benchmarks/bench_pong.py --data DATA [--only TEXT] [--seeds N] [--runs FOLDER]
+
+The first row takes two hours. Its run is kept in --runs (runs/bench_pong), goes on where it was stopped, and is the
+expert of the others, whose games are recorded there too. docs/images/pong.png shows its curve beside Dopamine's.
+"""
+
+import csv
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from by_seed import MENURA, measure_seeds, menura, seeds_parser, spread, with_data
+from common import REPOSITORY, command_of_this_script, show, wanted, write_rows
+
+NAME, TITLE = "pong", "Pong from pixels"
+ENV, SIDE, SEED = "Pong-v5", 52, 0
+EVAL_EVERY, GAMES, HOURS = 100_000, 30, 2.5
+FRAME_SKIP, STEPS_AN_ITERATION = 4, 250_000
+"""Dopamine plots a point for every 250,000 steps of four frames."""
+WAYS: dict[str, tuple[str, ...]] = {
+    "bc": ("bc",),
+    "SQIL with DQN": ("sqil", "--forward", "dqn"),
+    "LS-IQ with DQN": ("lsiq", "--forward", "dqn"),
+}
+
+
+def main() -> None:
+    """The expert, its games, and what is learned from them."""
+    parser = seeds_parser(__doc__)
+    parser.add_argument("--runs", type=Path, default=REPOSITORY / "runs" / "bench_pong", help="where runs are kept")
+    arguments = with_data(parser)
+    row = f"Pong-v5, DQN, {SIDE} × {SIDE}, Nature network, no sticky actions: mean of {GAMES} games"
+    if wanted(NAME, row, arguments):
+        entry = {"row": row, "seeds": [SEED], "command": command_of_this_script(), **expert(arguments.runs)}
+        write_rows(NAME, [entry], title=TITLE, data=[curve_file(arguments.data)])
+        show([entry])
+    run = newest_run(arguments.runs)
+    if run is None or not (run / "result.json").exists():
+        return
+    draw(run, arguments.data)
+    for name, words in WAYS.items():
+        measure_seeds(
+            NAME,
+            f"Pong-v5 from 10 recorded games, no score: {name}",
+            arguments,
+            asked="≥ 15 by the best",
+            command=f'.venv/bin/python benchmarks/bench_pong.py --data DATA --only "{name}"',
+            seeds=range(3),
+            one=lambda seed, words=words: imitate(words, games(run), seed),
+            good=lambda r: r["mean_return"] >= 15,
+            describe=lambda results: (
+                f"return {spread([r['mean_return'] for r in results], 1)} of the expert's "
+                f"{results[0]['expert_return']:.1f}; {spread([r['process_seconds'] / 60 for r in results])} min"
+            ),
+            title=TITLE,
+        )
+
+
+def newest_run(runs: Path) -> Path | None:
+    """The run that was begun last."""
+    found = sorted((runs / ENV / "dqn").glob("*-s*")) if runs.exists() else []
+    return found[-1] if found else None
+
+
+def expert(runs: Path) -> dict[str, Any]:
+    """Train with the preset, or go on with it, and play."""
+    run = newest_run(runs)
+    was_stopped = run is not None and not (run / "result.json").exists()
+    if run is None:
+        options = ["--seed", SEED, "--eval-every", EVAL_EVERY, "--eval-episodes", 10, "--out", runs]
+        command("train", "dqn", ENV, *options)
+    elif was_stopped:
+        command("train", "--resume", run)
+    run = newest_run(runs)
+    assert run is not None
+    result = json.loads((run / "result.json").read_text())
+    played = json.loads(command("eval", run, "--episodes", GAMES, "--json"))
+    training = evaluations(run)[-1][2]
+    hours = max(training, 0 if was_stopped else result["wall_seconds"]) / 3600
+    how = f"{hours:.2f} h" + (" of training, stopped and resumed" if was_stopped else " in all")
+    return {
+        "asked": f"≥ 18 within {HOURS} h on 2 cores",
+        "measured": (
+            f"{played['mean_return']:.1f} ± {played['std_return']:.1f} after {result['env_steps']:,} steps "
+            f"({FRAME_SKIP * result['env_steps'] / 1e6:.1f} M frames), {how}"
+        ),
+        "passed": played["mean_return"] >= 18 and hours <= HOURS,
+        "detail": {"result": result, "played": played, "curve": evaluations(run)},
+    }
+
+
+def command(*arguments: Any) -> str:
+    """What `menura …` prints; its progress stays on stderr."""
+    done = subprocess.run([str(MENURA), *map(str, arguments)], stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout
+
+
+def evaluations(run: Path) -> list[tuple[int, float, float]]:
+    """Steps, mean return and seconds of training at each evaluation."""
+    with (run / "evaluations.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [(int(row["env_steps"]), float(row["mean_return"]), float(row["seconds"])) for row in rows]
+
+
+def games(run: Path) -> Path:
+    """Ten games of the expert, recorded once."""
+    path = run.parents[2] / f"pong-{run.name}.npz"
+    if not path.exists():
+        command("demos", "generate", run, "-o", path, "--episodes", 10, "--checkpoint", "last")
+    return path
+
+
+def imitate(words: tuple[str, ...], demos: Path, seed: int) -> dict[str, Any]:
+    """One seed of one way."""
+    algorithm, *options = words
+    size = (f"img_height={SIDE}", f"img_width={SIDE}")
+    return menura(
+        "train", algorithm, ENV, *options, "--demos", demos, "--env-kwargs", *size, "--eval-every", 0, "--seed", seed
+    )
+
+
+def curve_file(data: Path) -> Path:
+    """Dopamine's curves."""
+    return data / "learning_curves" / "dopamine_pong.json"
+
+
+def draw(run: Path, data: Path) -> None:
+    """docs/images/pong.png."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    points = [p for p in json.loads(curve_file(data).read_text()) if p["Agent"] == "DQN"]
+    by_iteration: dict[int, list[float]] = {}
+    for point in points:
+        by_iteration.setdefault(point["Iteration"], []).append(point["Value"])
+    frames = np.array([FRAME_SKIP * STEPS_AN_ITERATION * (i + 1) for i in sorted(by_iteration)]) / 1e6
+    values = [by_iteration[i] for i in sorted(by_iteration)]
+    shown = frames <= 40
+    figure, axes = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+    mean = np.array([np.mean(v) for v in values])
+    low, high = np.array([min(v) for v in values]), np.array([max(v) for v in values])
+    axes.fill_between(frames[shown], low[shown], high[shown], color="gray", alpha=0.25, lw=0)
+    axes.plot(frames[shown], mean[shown], color="gray", label="Dopamine's DQN, 84 × 84, sticky actions, 5 runs")
+    own = evaluations(run)
+    label = f"menura's DQN, {SIDE} × {SIDE}, no sticky actions, 1 run"
+    axes.plot([FRAME_SKIP * steps / 1e6 for steps, *_ in own], [value for _, value, _ in own], "C0", label=label)
+    axes.axhline(18, color="black", lw=0.8, ls=":")
+    axes.set(xlabel="frames of the game, millions", ylabel="return of a game of Pong", ylim=(-22, 22))
+    axes.legend(loc="lower right", frameon=False)
+    axes.grid(alpha=0.3)
+    figure.savefig(REPOSITORY / "docs" / "images" / "pong.png", dpi=130)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()

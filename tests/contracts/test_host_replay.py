@@ -1,0 +1,101 @@
+"""Training from a replay on the host: acting beside learning, checkpoints in chunks, and memory that is refused."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+import menura
+from menura.core import RequestError
+from menura.environments import make
+from menura.forward.dqn import DQN
+from menura.run import memory
+from menura.run.folder import RunFolder, load_checkpoint
+from menura.run.launch import Request
+from menura.run.resolve import resolve_replay_storage
+from menura.run.train import Watcher, train
+from tests.pictures import Pictures
+
+LEARNER = DQN(
+    num_steps=8, num_updates=4, batch_size=8, replay_size=300, replay_storage="host", learning_starts=32,
+    hidden_sizes=(16,), learning_rate=1e-2, gamma=0.0, target_every=4, exploration_steps=400, priority_exponent=0.5,
+)  # fmt: skip
+
+
+class Losses(Watcher):
+    """Keeps what every update says."""
+
+    def __init__(self):
+        self.rows = []
+        self.memory = None
+
+    def on_memory(self, num_bytes):
+        self.memory = num_bytes
+
+    def on_update(self, progress, metrics):
+        self.rows.append((progress.env_steps, metrics["value/loss"], metrics["episode/return"]))
+
+
+def folder_of(path):
+    """A run folder as the command line makes it, without its training."""
+    request = Request(learner=LEARNER, env="Pictures", num_envs=2)
+    path.mkdir()
+    menura.run.artifacts.write_json(path / "config.json", request.to_json(Pictures.spec) | {"num_envs": 2})
+    return path
+
+
+def test_a_stopped_run_goes_on_to_the_numbers_of_one_that_never_stopped(tmp_path):
+    whole, first, second = Losses(), Losses(), Losses()
+    run = train(LEARNER, Pictures(), total_steps=480, eval_every=160, eval_env=Pictures(), watchers=[whole])
+    folder = RunFolder(folder_of(tmp_path / "run"), loggers=())
+    train(LEARNER, Pictures(), total_steps=320, eval_every=160, eval_env=Pictures(), watchers=[first, folder])
+    assert len(list((tmp_path / "run" / "replay").iterdir())) == 2
+    checkpoint = load_checkpoint(tmp_path / "run", Pictures())
+    assert checkpoint is not None
+    again = train(
+        LEARNER, Pictures(), total_steps=480, eval_every=160, eval_env=Pictures(), watchers=[second], resume=checkpoint
+    )
+    np.testing.assert_array_equal(np.array(whole.rows), np.array(first.rows + second.rows))
+    for a, b in zip(jax.tree.leaves(run.state), jax.tree.leaves(again.state), strict=True):
+        np.testing.assert_array_equal(a, b)
+    # Chunks hold what came since the one before, and none holds the whole.
+    assert whole.rows[-1][1] > 0
+    assert whole.memory == LEARNER.host_replay(Pictures.spec, 2).num_bytes
+
+
+def test_pictures_from_a_simulator_are_kept_on_the_host_and_all_else_on_the_device():
+    auto = dataclasses.replace(LEARNER, replay_storage="auto")
+    assert resolve_replay_storage(auto, Pictures()).replay_storage == "host"
+    native = make("CartPole-v1", num_envs=2)
+    assert resolve_replay_storage(auto, native).replay_storage == "device"
+    held = resolve_replay_storage(menura.SQIL(forward=auto), Pictures())
+    assert held.forward.replay_storage == "host"
+    with pytest.raises(RequestError, match="leave out replay_storage"):
+        resolve_replay_storage(LEARNER, native)
+    with pytest.raises(RequestError, match="score-replay-size"):
+        resolve_replay_storage(menura.GAIL(forward=auto, score_replay_size=10), Pictures())
+
+
+def test_a_replay_that_does_not_fit_is_refused_before_it_is_allocated(monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda: 10_000_000)
+    monkeypatch.setattr(menura.frame_replay.FrameReplay, "allocate", lambda self: pytest.fail("allocated"))
+    large = dataclasses.replace(LEARNER, replay_size=1_000_000)
+    with pytest.raises(RequestError, match=r"replay_size=1000000 takes .* MB of memory and 10 MB are free: make it"):
+        train(large, Pictures(), total_steps=100)
+    on_device = dataclasses.replace(LEARNER, replay_storage="device", replay_size=100_000)
+    with pytest.raises(RequestError, match="replay_size=100000"):
+        train(on_device, Pictures(), total_steps=100)
+
+
+def test_memory_that_a_container_may_not_take_does_not_count(tmp_path, monkeypatch):
+    (tmp_path / "meminfo").write_text("MemTotal: 900 kB\nMemAvailable:    800 kB\n")
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    assert memory.available_bytes() == 800 * 1024
+    (tmp_path / "memory.max").write_text("500000\n")
+    (tmp_path / "memory.current").write_text("300000\n")
+    (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 100000\n")
+    assert memory.available_bytes() == 300_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.available_bytes() == 800 * 1024
