@@ -20,6 +20,9 @@ from gymnasium import spaces
 
 from menura.core import BoxActions, DiscreteActions, RequestError, Spec
 from menura.environments.base import Step
+from menura.environments.motion import gymnasium_env
+
+gymnasium_env.register()
 
 
 def spec_of(observation_space: spaces.Space, action_space: spaces.Space, *, env_id: str) -> Spec:

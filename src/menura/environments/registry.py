@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from menura.core import RequestError
 from menura.environments.base import AbstractNativeEnv, Envs, NativeEnvs
+from menura.environments.motion import walk
+from menura.environments.motion.walk import MOTION_WALK
 from menura.environments.native import Acrobot, CartPole, GridWorld, MountainCar, Pendulum, probes
 
 # Simulators on the host are imported where they are needed: Gymnasium takes time to load, and most
@@ -100,6 +102,8 @@ def _gymnasium_ids() -> list[str]:
     """What is registered with Gymnasium, less the ids that only raise to say that they were withdrawn."""
     import gymnasium
 
+    from menura.environments import host as _  # registers what is ours
+
     return [env_id for env_id, spec in gymnasium.registry.items() if isinstance(spec.entry_point, str)]
 
 
@@ -187,6 +191,8 @@ def _make_gymnasium(env_id: str, num_envs: int, env_kwargs: dict[str, Any], *, a
     """``asked``: whether Gymnasium was asked for by name, or is what remained."""
     from menura.environments import host
 
+    if env_id == MOTION_WALK:
+        return walk.make_motion_walk(num_envs, env_kwargs)
     if ":" in env_id or env_id in _gymnasium_ids():
         try:
             return host.GymnasiumEnvs(env_id, num_envs, env_kwargs)

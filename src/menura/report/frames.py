@@ -86,12 +86,12 @@ def _mujoco_frames(footage, steps, env_id, env_kwargs, size) -> list[np.ndarray]
                 f"Observations of {env_id} do not tell the whole pose, so the {footage.label} is not shown."
             )
         camera = getattr(world.mujoco_renderer, "default_cam_config", None) or {}
-        return _draw_states(world.model, states[0][steps], states[1][steps], camera, size)
+        return draw_states(world.model, states[0][steps], states[1][steps], camera, size)
     finally:
         env.close()
 
 
-def _draw_states(model: Any, qpos: np.ndarray, qvel: np.ndarray, camera: dict[str, Any], size: int) -> list[np.ndarray]:
+def draw_states(model: Any, qpos: np.ndarray, qvel: np.ndarray, camera: dict[str, Any], size: int) -> list[np.ndarray]:
     """Frames from a process of their own, tried with each kind of OpenGL that works without a screen."""
     mujoco: Any = importlib.import_module("mujoco")
 
