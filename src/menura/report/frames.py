@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from menura.environments.motion.observation import OBS_SIZE, state_of
+from menura.environments.motion.walk import MOTION_WALK
 from menura.report.footage import CannotRender, Footage, family_of, is_mujoco
 
 _HIDDEN_COORDINATES = {
@@ -55,6 +57,10 @@ def states_from_obs(
     if family == "Reacher" and obs.shape[1] >= 8:
         angles = np.arctan2(obs[:, 2:4], obs[:, 0:2])
         return np.concatenate([angles, obs[:, 4:6]], 1), np.concatenate([obs[:, 6:8], np.zeros((len(obs), 2))], 1)
+    if family == family_of(MOTION_WALK) and obs.shape[1] == OBS_SIZE:
+        qpos, qvel = state_of(obs)
+        qpos[1:, :2] = np.cumsum(dt * (qvel[1:, :2] + qvel[:-1, :2]) / 2, axis=0)
+        return qpos, qvel
     if family not in _HIDDEN_COORDINATES:
         return None
     hidden = _HIDDEN_COORDINATES[family]

@@ -16,7 +16,7 @@ class MotionWalk(gymnasium.Env):
 
     metadata = {"render_modes": []}
 
-    def __init__(self, clip: Any = None, target_speed: float | None = None, render_mode: str | None = None):
+    def __init__(self, clip: Any = None, target_speed: Any = None, render_mode: str | None = None):
         # The time limit is Gymnasium's own wrapper's.
         self._envs = MotionWalkEnvs(1, clip=clip, target_speed=target_speed)
         self.render_mode = render_mode

@@ -2,13 +2,23 @@
 
 from typing import Any
 
+import numpy as np
 from jaxtyping import Bool, Float
 
 from menura.core import AnyArray, Hyper
 from menura.environments.motion.humanoid import ENDS, JOINTS
-from menura.environments.motion.rotations import heading_angle, matrix, multiply, rotate
+from menura.environments.motion.rotations import (
+    about,
+    conjugate,
+    from_matrix,
+    heading_angle,
+    matrix,
+    multiply,
+    rotate,
+)
 
-OBS_SIZE = 1 + 2 + 6 + 3 + 3 + 2 * len(JOINTS) + 3 * len(ENDS)
+_SIZES = (1, 2, 3, 3, 3, 3, len(JOINTS), len(JOINTS), 3 * len(ENDS))
+OBS_SIZE = sum(_SIZES)
 """Height, heading, attitude, velocities, the joints' angles and speeds, the ends of the limbs."""
 
 LOWEST_TORSO = 0.9
@@ -46,6 +56,18 @@ def observation(
         limbs.reshape((*limbs.shape[:-2], 3 * len(ENDS))),
     ]
     return xp.concatenate(parts, axis=-1)
+
+
+def state_of(obs: Float[np.ndarray, "*batch obs"]) -> tuple[np.ndarray, np.ndarray]:
+    """MuJoCo's positions and velocities behind observations, at the origin: only the place is left out of them."""
+    obs = np.asarray(obs, np.float64)
+    height, turn, ahead, up, linear, angular, angles, speeds, _ = np.split(obs, np.cumsum(_SIZES)[:-1], axis=-1)
+    place = np.concatenate([np.zeros_like(turn), height], axis=-1)
+    heading = np.arctan2(turn[..., 1], turn[..., 0])
+    forth = about(np.array([0.0, 0.0, 1.0]), heading)
+    rotation = multiply(forth, from_matrix(np.stack([ahead, np.cross(up, ahead), up], axis=-1)))
+    qvel = [rotate(forth, linear), rotate(multiply(conjugate(rotation), forth), angular), speeds]
+    return np.concatenate([place, rotation, angles], axis=-1), np.concatenate(qvel, axis=-1)
 
 
 def task_reward(velocity: Float[AnyArray, "*batch 2"], *, target_speed: Hyper) -> Float[AnyArray, "*batch"]:

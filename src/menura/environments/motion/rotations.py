@@ -107,3 +107,24 @@ def heading_angle(q: Float[AnyArray, "*batch 4"]) -> Float[AnyArray, "*batch"]:
     xp = _space(q)
     w, x, y, z = (q[..., i] for i in range(4))
     return xp.arctan2(2 * (x * y + w * z), 1 - 2 * (y * y + z * z))
+
+
+def from_matrix(r: Float[AnyArray, "*batch 3 3"]) -> Float[AnyArray, "*batch 4"]:
+    """The unit quaternion of a rotation matrix, with w ≥ 0 (Bar-Itzhack 2000, from the matrix K's largest row).
+
+    The four products w², wx, … are in the rows of one matrix; the row with the largest diagonal is the safest to divide.
+    """
+    xp = _space(r)
+    xx, yy, zz = r[..., 0, 0], r[..., 1, 1], r[..., 2, 2]
+    wx, wy, wz = r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]
+    xy, xz, yz = r[..., 0, 1] + r[..., 1, 0], r[..., 0, 2] + r[..., 2, 0], r[..., 1, 2] + r[..., 2, 1]
+    rows = [
+        xp.stack([1 + xx + yy + zz, wx, wy, wz], axis=-1),
+        xp.stack([wx, 1 + xx - yy - zz, xy, xz], axis=-1),
+        xp.stack([wy, xy, 1 - xx + yy - zz, yz], axis=-1),
+        xp.stack([wz, xz, yz, 1 - xx - yy + zz], axis=-1),
+    ]
+    products = xp.stack(rows, axis=-2)
+    largest = xp.argmax(xp.diagonal(products, axis1=-2, axis2=-1), axis=-1)
+    q = normalized(xp.take_along_axis(products, largest[..., None, None], axis=-2)[..., 0, :])
+    return xp.where(q[..., :1] < 0, -q, q)

@@ -27,7 +27,7 @@ def motion_of(clip: Any) -> Motion:
     return retarget(read_clip(str(clip)))
 
 
-def speed_to_keep(motion: Motion, target_speed: float | None) -> float:
+def speed_to_keep(motion: Motion, target_speed: Any) -> float:
     """The target speed in m/s: the motion's own where none is given."""
     if target_speed is None:
         return motion.speed
@@ -51,7 +51,7 @@ class MotionWalkEnvs:
         num_envs: int = 1,
         *,
         clip: str | Path | Motion | None = None,
-        target_speed: float | None = None,
+        target_speed: Any = None,
         max_episode_steps: int = MAX_EPISODE_STEPS,
         num_threads: int | None = None,
     ):
