@@ -136,6 +136,10 @@ def _field_names(env: AbstractNativeEnv) -> set[str]:
 
 
 def _make_native(env_id: str, num_envs: int, env_kwargs: dict[str, Any]) -> NativeEnvs:
+    if env_id == MOTION_WALK:
+        from menura.environments.motion.mjx_walk import make_mjx_walk
+
+        return NativeEnvs(make_mjx_walk(env_kwargs), num_envs, env_id)
     if env_id not in _NATIVE:
         raise RequestError(
             f"There is no JAX version of {env_id!r}, only of {', '.join(_NATIVE)}; leave out --backend jax."
