@@ -47,7 +47,9 @@ def test_from_a_replay_it_is_too_and_an_ending_is_worth_the_style_it_loses():
     )
 
 
-@pytest.mark.parametrize("regularizer", [JensenShannon(), ChiSquared(alpha=1.0, bound=1.0)], ids=["logistic", "squares"])
+@pytest.mark.parametrize(
+    "regularizer", [JensenShannon(), ChiSquared(alpha=1.0, bound=1.0)], ids=["logistic", "squares"]
+)
 def test_the_style_reward_is_flat_where_the_learner_is_the_clip(regularizer, tmp_path):
     pytest.importorskip("mujoco")
     from menura.demonstrations.motion import from_clip

@@ -61,6 +61,23 @@ _SCORED_REPLAY = _REPLAY | {
     "bc_updates": 500,
 }
 
+_MOTION_PRIOR = {
+    # A motion prior beside a task (Peng et al. 2021): a score of observations, held flat by its penalty.
+    "style_coef": 0.25,
+    "task_coef": 0.5,
+    "gradient_norm": 0.0,
+    "gradient_penalty": 5.0,
+    "learning_rate": 2e-4,
+    "num_score_steps": 4,
+    "hidden_sizes": (128, 128),
+    "forward.num_steps": 64,
+    "forward.num_epochs": 4,
+    "forward.gamma": 0.97,
+    "forward.hidden_sizes": (128, 128),
+    # Servos asked for angles a sixth of a radian apart: more is a fall in less than a second.
+    "forward.initial_log_std": -1.8,
+}
+
 _DISCRETE_REPLAY = {
     "forward.replay_size": 50_000,
     "forward.learning_starts": 1_000,
@@ -103,6 +120,7 @@ PRESETS: tuple[Preset, ...] = (
     Preset("gail", "ppo", "discrete", 300_000, 32, {"gradient_norm": 0.0}),
     Preset("gail", "ppo", "box", 1_000_000, 32, {"forward.initial_log_std": -1.0}),
     Preset("gail", "ppo", "Hopper", 1_000_000, 32, {"forward.gamma": 0.995, "forward.learning_rate": 2.2e-4}),
+    Preset("gail", "ppo", "MotionWalk", 8_000_000, 32, _MOTION_PRIOR),
     Preset("airl", "trpo", "discrete", 200_000, 32, {"gradient_norm": 0.0, "reward_form": "auto"}),
     Preset("airl", "trpo", "box", 1_000_000, 32, {"reward_form": "auto"}),
     Preset("airl", "trpo", "HalfCheetah", 460_000, 32, {"reward_form": "auto", **_QUICK}),

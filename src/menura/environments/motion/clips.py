@@ -169,9 +169,7 @@ def _read_deepmimic(path: Path) -> Clip:
     for name, size in _DEEPMIMIC_ROWS:
         values, at = frames[:, at : at + size], at + size
         # Hinges turn about the axis to the right, which is −y here.
-        joints[name] = (
-            _quaternion_z_up(values) if size == 4 else about(np.array([0.0, -1.0, 0.0]), values[:, 0])
-        )
+        joints[name] = _quaternion_z_up(values) if size == 4 else about(np.array([0.0, -1.0, 0.0]), values[:, 0])
     identity = np.tile([1.0, 0.0, 0.0, 0.0], (len(frames), 1))
     joints |= {"right_wrist": identity, "left_wrist": identity}
     bones = {name: _z_up(np.array(offset)) for name, offset in _DEEPMIMIC_BONES.items()}
@@ -216,7 +214,9 @@ def _read_amp(path: Path) -> Clip:
         with np.load(path, allow_pickle=False) as archive:
             arrays: dict[str, Any] = {name: archive[name] for name in archive.files}
     except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
-        raise RequestError(f"{path} cannot be read as an npz of arrays; it may be damaged, so copy it again.") from error
+        raise RequestError(
+            f"{path} cannot be read as an npz of arrays; it may be damaged, so copy it again."
+        ) from error
     needed = ("fps", "body_names", "body_positions", "body_rotations")
     if missing := [name for name in needed if name not in arrays]:
         raise RequestError(f"{path} has no {' and no '.join(missing)}; an AMP clip has {', '.join(needed)}.")

@@ -40,5 +40,8 @@ def register() -> None:
     """Make the id known to Gymnasium."""
     if MOTION_WALK not in gymnasium.registry:
         gymnasium.register(
-            MOTION_WALK, f"{__name__}:{MotionWalk.__name__}", max_episode_steps=MAX_EPISODE_STEPS, disable_env_checker=True
+            MOTION_WALK,
+            f"{__name__}:{MotionWalk.__name__}",
+            max_episode_steps=MAX_EPISODE_STEPS,
+            disable_env_checker=True,
         )

@@ -67,7 +67,9 @@ def import_mujoco() -> Any:
     try:
         return importlib.import_module("mujoco")
     except ImportError as error:
-        raise RequestError("Walking after motion capture needs MuJoCo: install menura with its `mujoco` extra.") from error
+        raise RequestError(
+            "Walking after motion capture needs MuJoCo: install menura with its `mujoco` extra."
+        ) from error
 
 
 def model_path() -> Path:

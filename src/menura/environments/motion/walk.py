@@ -10,7 +10,15 @@ import numpy as np
 from menura.core import BoxActions, RequestError, Spec
 from menura.environments.base import Step
 from menura.environments.motion.clips import read_clip
-from menura.environments.motion.humanoid import ENDS, JOINTS, POLICY_RATE, SUBSTEPS, import_mujoco, layout_of, load_model
+from menura.environments.motion.humanoid import (
+    ENDS,
+    JOINTS,
+    POLICY_RATE,
+    SUBSTEPS,
+    import_mujoco,
+    layout_of,
+    load_model,
+)
 from menura.environments.motion.observation import OBS_SIZE, has_fallen, observation, task_reward
 from menura.environments.motion.retarget import Motion, retarget
 
