@@ -102,8 +102,9 @@ def _gymnasium_ids() -> list[str]:
     """What is registered with Gymnasium, less the ids that only raise to say that they were withdrawn."""
     import gymnasium
 
-    from menura.environments import host as _  # registers what is ours
+    from menura.environments.motion.gymnasium_env import register
 
+    register()
     return [env_id for env_id, spec in gymnasium.registry.items() if isinstance(spec.entry_point, str)]
 
 

@@ -91,7 +91,8 @@ def _mujoco_frames(footage, steps, env_id, env_kwargs, size) -> list[np.ndarray]
             raise CannotRender(
                 f"Observations of {env_id} do not tell the whole pose, so the {footage.label} is not shown."
             )
-        camera = getattr(world.mujoco_renderer, "default_cam_config", None) or {}
+        renderer = getattr(world, "mujoco_renderer", None)
+        camera = getattr(renderer, "default_cam_config", None) or {}
         return draw_states(world.model, states[0][steps], states[1][steps], camera, size)
     finally:
         env.close()

@@ -74,8 +74,9 @@ _MOTION_PRIOR = {
     "forward.num_epochs": 4,
     "forward.gamma": 0.97,
     "forward.hidden_sizes": (128, 128),
-    # Servos asked for angles a sixth of a radian apart: more is a fall in less than a second.
-    "forward.initial_log_std": -1.8,
+    "forward.learning_rate": 2e-4,
+    # Servos asked for angles a tenth of a radian apart: noise of a sixth is a fall in a second and a half.
+    "forward.initial_log_std": -2.3,
 }
 
 _DISCRETE_REPLAY = {

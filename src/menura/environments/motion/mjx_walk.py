@@ -1,4 +1,4 @@
-"""``MotionWalk-v0`` in JAX, on MuJoCo's MJX: as many copies as an accelerator holds, in one program with the learner."""
+"""``MotionWalk-v0`` in JAX, on MuJoCo's MJX: as many copies as an accelerator holds, in the learner's program."""
 
 import contextlib
 import importlib

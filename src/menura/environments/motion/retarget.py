@@ -1,7 +1,7 @@
 """From a person's clip to Gymnasium's humanoid, joint by joint (the table is in docs/humanoid.md).
 
-The person's pelvis is the root, and the humanoid's is the torso. Its knees and elbows are hinges, its shoulders have two
-axes, and it has neither neck nor ankles nor hands: what it cannot follow is left out.
+The person's root is the pelvis, and the humanoid's is the torso. Its knees and elbows are hinges, its shoulders have
+two axes, and it has neither neck nor ankles nor hands: what it cannot follow is left out.
 """
 
 from dataclasses import dataclass

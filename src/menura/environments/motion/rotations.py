@@ -112,7 +112,7 @@ def heading_angle(q: Float[AnyArray, "*batch 4"]) -> Float[AnyArray, "*batch"]:
 def from_matrix(r: Float[AnyArray, "*batch 3 3"]) -> Float[AnyArray, "*batch 4"]:
     """The unit quaternion of a rotation matrix, with w ≥ 0 (Bar-Itzhack 2000, from the matrix K's largest row).
 
-    The four products w², wx, … are in the rows of one matrix; the row with the largest diagonal is the safest to divide.
+    The products w², wx, … are in the rows of one matrix; the row with the largest diagonal is the safest to divide.
     """
     xp = _space(r)
     xx, yy, zz = r[..., 0, 0], r[..., 1, 1], r[..., 2, 2]
