@@ -111,8 +111,11 @@ def gaits_of(run: Path, clip: Path, pictures: Path | None, *, checkpoint: str = 
         longest = max(episodes, key=lambda e: e.num_steps)
         assert longest.qpos is not None
         assert longest.qvel is not None
-        middle = max(0, longest.num_steps - 75)
-        steps = middle + np.round(np.arange(6) * motion.seconds * 30 / 6).astype(int)
+        # A cycle of its second half, from where it is nearest to the clip's first frame.
+        cycle = round(motion.seconds * 30)
+        begins = range(longest.num_steps // 2, max(longest.num_steps // 2 + 1, longest.num_steps - cycle))
+        begin = min(begins, key=lambda step: np.linalg.norm(longest.qpos[step, 7:] - motion.qpos[0, 7:]))
+        steps = np.minimum(begin + np.round(np.arange(6) * cycle / 6).astype(int), longest.num_steps)
         light, dark = retarget_picture(read_clip(clip), motion, (longest.qpos[steps], longest.qvel[steps]))
         pictures.mkdir(parents=True, exist_ok=True)
         (pictures / "humanoid_gait.png").write_bytes(light)

@@ -1,6 +1,5 @@
 """A clip of motion capture beside the humanoid: the person's skeleton, its retarget, and a learner's gait."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +40,7 @@ def retarget_picture(
         for axis, name in zip(axes[:, 0], (f"clip ({clip.speed:.2f} m/s)", *(name for name, _ in rows)), strict=True):
             axis.set_ylabel(name, fontsize=9)
 
-    return render(draw, height=1.6 * (1 + len(rows)))
+    return render(draw, height=0.35 + 1.15 * (1 + len(rows)))
 
 
 def _skeleton(axis: Any, at: dict[str, np.ndarray], theme: Theme) -> None:
@@ -63,9 +62,3 @@ def _pictures(qpos: np.ndarray, qvel: np.ndarray) -> list[np.ndarray]:
     """The humanoid in these states, cut to its surroundings."""
     frames = draw_states(load_model(), qpos, qvel, {}, 480)
     return [frame[90:410, 80:400] for frame in frames]
-
-
-def evenly(qpos: np.ndarray, qvel: np.ndarray, steps: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """The states at some steps of a learner's episode."""
-    index = np.asarray(steps, int)
-    return qpos[index], qvel[index]
