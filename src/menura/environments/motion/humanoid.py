@@ -44,8 +44,10 @@ SUBSTEPS = 4
 
 _STIFFNESS = {"abdomen": 300.0, "hip": 300.0, "knee": 300.0, "shoulder": 40.0, "elbow": 30.0}
 """N·m/rad: DeepMimic's gains for its 45 kg, with weaker arms, because these weigh less and have weaker motors."""
-_DAMPING_RATIO = 0.1
-"""Of stiffness, in s; DeepMimic's too."""
+_DAMPING_RATIO = {"abdomen": 0.1, "hip": 0.1, "knee": 0.05, "shoulder": 0.1, "elbow": 0.1}
+"""Of stiffness, in s: DeepMimic's, and half of it for the knees, which could not swing a shin as fast as people do."""
+_REACH = {"abdomen": 1.0, "hip": 1.0, "knee": 1.6, "shoulder": 1.0, "elbow": 1.0}
+"""The most (rad) that an action of 1 asks for more than neutral; a knee's target must lead it as it swings."""
 
 NEUTRAL: Mapping[str, float] = {
     "right_knee": -0.2,
@@ -94,7 +96,7 @@ def load_model(xml_file: str | Path | None = None) -> Any:
     spec.option.iterations = 10
     for actuator in spec.actuators:
         limit = actuator.gear[0]
-        stiffness = next(value for part, value in _STIFFNESS.items() if part in actuator.name)
+        stiffness = _of_joint(_STIFFNESS, actuator.name)
         actuator.gear = [1, 0, 0, 0, 0, 0]
         actuator.set_to_position(kp=stiffness)
         actuator.ctrllimited = False
@@ -102,9 +104,15 @@ def load_model(xml_file: str | Path | None = None) -> Any:
         actuator.forcerange = [-limit, limit]
     model = spec.compile()
     for index in range(model.nu):
-        joint = model.actuator_trnid[index, 0]
-        model.dof_damping[model.jnt_dofadr[joint]] = _DAMPING_RATIO * model.actuator_gainprm[index, 0]
+        joint = model.joint(model.actuator_trnid[index, 0])
+        damping = _of_joint(_DAMPING_RATIO, joint.name) * model.actuator_gainprm[index, 0]
+        model.dof_damping[joint.dofadr] = damping
     return model
+
+
+def _of_joint(table: Mapping[str, float], name: str) -> float:
+    """The entry of the part of the body that a joint's name speaks of."""
+    return next(value for part, value in table.items() if part in name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +140,6 @@ def layout_of(model: Any) -> Layout:
         raise RequestError("The model's joints are not those of Gymnasium's humanoid: leave out xml_file.")
     low, high = model.jnt_range[1:].T
     neutral = np.array([NEUTRAL.get(name, 0.0) for name in JOINTS])
-    reach = np.minimum(np.maximum(high - neutral, neutral - low), 1.0)
+    reach = np.minimum(np.maximum(high - neutral, neutral - low), [_of_joint(_REACH, name) for name in JOINTS])
     ends = np.array([mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, name) for name in ENDS])
     return Layout(ends, low, high, neutral, reach, np.asarray(model.actuator_trnid[:, 0]) - 1)
