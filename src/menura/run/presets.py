@@ -75,7 +75,6 @@ _MOTION_PRIOR = {
     "forward.num_epochs": 4,
     "forward.gamma": 0.97,
     "forward.hidden_sizes": (128, 128),
-    "forward.learning_rate": 2e-4,
     # Servos asked for angles a seventh of a radian apart.
     "forward.initial_log_std": -2.0,
 }
