@@ -86,8 +86,7 @@ def load_model(xml_file: str | Path | None = None) -> Any:
 
     Departs from Gymnasium: the motors hold angles (proportional-derivative control) at torques of up to their gear; the
     derivative part is the joints' own damping, which Euler's method takes implicitly, so that 1/120 s is short enough
-    where RK4 takes 1/333 s; the solver is Newton's; and the feet's contacts resist turning on the spot, as soles do and
-    balls do not, for without that the body spins on its standing foot.
+    where RK4 takes 1/333 s; and the solver is Newton's.
     """
     mujoco = import_mujoco()
     spec = mujoco.MjSpec.from_file(str(xml_file or model_path()))
@@ -95,9 +94,6 @@ def load_model(xml_file: str | Path | None = None) -> Any:
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_EULER
     spec.option.solver = mujoco.mjtSolver.mjSOL_NEWTON
     spec.option.iterations = 10
-    for foot in ENDS[:2]:
-        # The floor's coefficient, 0.1 m, is the one that counts then.
-        spec.geom(foot).condim = 4
     for actuator in spec.actuators:
         limit = actuator.gear[0]
         stiffness = _of_joint(_STIFFNESS, actuator.name)
