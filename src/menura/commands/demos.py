@@ -55,6 +55,8 @@ class ConvertArguments:
     """Where to write."""
     format: Literal["minari", "npz"] | None = None
     """By default npz where the output ends in .npz, and Minari otherwise."""
+    retarget: Literal["humanoid"] | None = None
+    """PATH is a clip of motion capture: write what MotionWalk-v0 observes of it on this body, without actions."""
     overwrite: bool = False
     """Replace demonstrations that are there already."""
     json: bool = False
@@ -147,7 +149,12 @@ def convert(arguments: ConvertArguments) -> None:
     """Write demonstrations in another format."""
     from menura.demonstrations import load, save
 
-    demos = load(arguments.path)
+    if arguments.retarget is None:
+        demos = load(arguments.path)
+    else:
+        from menura.demonstrations.motion import from_clip
+
+        demos = from_clip(arguments.path, body=arguments.retarget)
     save(demos, arguments.output, arguments.format, overwrite=arguments.overwrite)
     _report(demos, arguments.output, arguments.json)
 

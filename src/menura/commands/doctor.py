@@ -12,6 +12,7 @@ from menura.commands.arguments import parse, print_json
 EXTRAS = {
     "envpool": ("envpool", "fast simulators in C++"),
     "mujoco": ("mujoco", "MuJoCo environments through Gymnasium"),
+    "mjx": ("mujoco mujoco.mjx", "MotionWalk-v0 in JAX, for accelerators"),
     "data": ("h5py pyarrow", "Minari, D4RL, robomimic, Hugging Face and LeRobot demonstrations"),
     "viz": ("matplotlib imageio_ffmpeg jinja2 PIL", "reports and videos"),
 }

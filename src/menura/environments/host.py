@@ -22,6 +22,9 @@ from gymnasium import spaces
 from menura.core import BoxActions, DiscreteActions, Images, RequestError, Spec, Vector
 from menura.environments.base import Step
 from menura.environments.encoding import encode_each, encode_obs, parts_of
+from menura.environments.motion import gymnasium_env
+
+gymnasium_env.register()
 
 
 def spec_of(observation_space: spaces.Space, action_space: spaces.Space, *, env_id: str) -> Spec:

@@ -10,6 +10,8 @@ from typing import Any, Literal
 from menura.core import RequestError
 from menura.environments.base import AbstractNativeEnv, Envs, NativeEnvs
 from menura.environments.history import History, HostHistory
+from menura.environments.motion import walk
+from menura.environments.motion.walk import MOTION_WALK
 from menura.environments.native import Acrobot, CartPole, Catch, GridWorld, MountainCar, Pendulum, probes
 
 # Simulators on the host are imported where they are needed: Gymnasium takes time to load, and most
@@ -131,6 +133,9 @@ def _gymnasium_ids() -> list[str]:
     """What is registered with Gymnasium, less the ids that only raise to say that they were withdrawn."""
     import gymnasium
 
+    from menura.environments.motion.gymnasium_env import register
+
+    register()
     return [env_id for env_id, spec in gymnasium.registry.items() if isinstance(spec.entry_point, str)]
 
 
@@ -163,6 +168,10 @@ def _field_names(env: AbstractNativeEnv) -> set[str]:
 
 
 def _make_native(env_id: str, num_envs: int, env_kwargs: dict[str, Any]) -> NativeEnvs:
+    if env_id == MOTION_WALK:
+        from menura.environments.motion.mjx_walk import make_mjx_walk
+
+        return NativeEnvs(make_mjx_walk(env_kwargs), num_envs, env_id)
     if env_id not in _NATIVE:
         raise RequestError(
             f"There is no JAX version of {env_id!r}, only of {', '.join(_NATIVE)}; leave out --backend jax."
@@ -218,6 +227,8 @@ def _make_gymnasium(env_id: str, num_envs: int, env_kwargs: dict[str, Any], *, a
     """``asked``: whether Gymnasium was asked for by name, or is what remained."""
     from menura.environments import host
 
+    if env_id == MOTION_WALK:
+        return walk.make_motion_walk(num_envs, env_kwargs)
     if ":" in env_id or env_id in _gymnasium_ids():
         try:
             return host.GymnasiumEnvs(env_id, num_envs, env_kwargs)

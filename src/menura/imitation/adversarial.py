@@ -56,6 +56,13 @@ OF_THE_NETWORK = (
 """Options of GAIL that have no effect where the score is linear (FEM, GTAL): no network is trained there."""
 
 
+def style_and_task(
+    style: Float[Array, "*batch"], task: Float[Array, "*batch"], *, style_coef: Hyper, task_coef: Hyper
+) -> Float[Array, "*batch"]:
+    """What a step earns for how it is done and for what it does (Peng et al. 2021, eq. 4)."""
+    return style_coef * style + task_coef * task
+
+
 class GAILState(eqx.Module):
     """What GAIL learns."""
 
@@ -134,6 +141,10 @@ class GAIL(AbstractHolder):
     """Updates over which cloning's loss fades from the policy's step."""
     bc_coef: Hyper = 1.0
     """Weight of cloning's loss at first."""
+    style_coef: Hyper = 1.0
+    """Weight of the score's reward."""
+    task_coef: Hyper = 0.0
+    """Weight of the environment's own reward beside it: a task to be done in the expert's style; 0 for none."""
 
     def __check_init__(self):
         if self.observations_only and self.bc_updates:
@@ -187,7 +198,11 @@ class GAIL(AbstractHolder):
     def reward(self, state: GAILState, batch: Transition) -> Float[Array, "time env"]:
         """What a rollout ``[time, env]`` earns by the score as it is now."""
         score = over_rollout(state.score, *self._seen(batch))
-        return reward_of_score(score, self.regularizer, self.reward_form) - self.entropy_weight * batch.log_prob
+        style = reward_of_score(score, self.regularizer, self.reward_form)
+        return self._with_task(style, batch.reward) - self.entropy_weight * batch.log_prob
+
+    def _with_task(self, style: Float[Array, "*batch"], task: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+        return style_and_task(style, task, style_coef=self.style_coef, task_coef=self.task_coef)
 
     def update(
         self, state: GAILState, batch: Transition, demos: ExpertData, *, key: PRNGKeyArray
@@ -255,10 +270,12 @@ class GAIL(AbstractHolder):
         # Departs from Kostrikov et al. 2019: the value of the absorbing state is summed instead of learned from
         # transitions within it, because they are one in a thousand, and its target copies make it as slow as need be.
         # It is paid for the entropy that living aims at, so that entropy by itself makes no ending better or worse.
+        # Nothing is done of the task after an ending, so that it pays 0 there.
+        earned_absorbed = self.style_coef * earned_absorbed
         worth = worth_of_ending(earned_absorbed + forward.entropy_reward(state.forward), gamma=forward.gamma)
 
         def reward_of(step):
-            earned = form(score(*self._seen(step))) - mean
+            earned = self._with_task(form(score(*self._seen(step))) - mean, step.reward)
             return with_worth_of_ending(earned, step.terminated, worth)
 
         metrics = {"score/absorbing": absorbed, "reward/absorbing": earned_absorbed, "reward/center": mean}

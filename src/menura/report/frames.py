@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from menura.environments.motion.observation import OBS_SIZE, state_of
+from menura.environments.motion.walk import MOTION_WALK
 from menura.report.footage import CannotRender, Footage, family_of, is_mujoco
 
 _HIDDEN_COORDINATES = {
@@ -65,6 +67,10 @@ def states_from_obs(
     if family == "Reacher" and obs.shape[1] >= 8:
         angles = np.arctan2(obs[:, 2:4], obs[:, 0:2])
         return np.concatenate([angles, obs[:, 4:6]], 1), np.concatenate([obs[:, 6:8], np.zeros((len(obs), 2))], 1)
+    if family == family_of(MOTION_WALK) and obs.shape[1] == OBS_SIZE:
+        qpos, qvel = state_of(obs)
+        qpos[1:, :2] = np.cumsum(dt * (qvel[1:, :2] + qvel[:-1, :2]) / 2, axis=0)
+        return qpos, qvel
     if family not in _HIDDEN_COORDINATES:
         return None
     hidden = _HIDDEN_COORDINATES[family]
@@ -95,13 +101,14 @@ def _mujoco_frames(footage, steps, env_id, env_kwargs, size) -> list[np.ndarray]
             raise CannotRender(
                 f"Observations of {env_id} do not tell the whole pose, so the {footage.label} is not shown."
             )
-        camera = getattr(world.mujoco_renderer, "default_cam_config", None) or {}
-        return _draw_states(world.model, states[0][steps], states[1][steps], camera, size)
+        renderer = getattr(world, "mujoco_renderer", None)
+        camera = getattr(renderer, "default_cam_config", None) or {}
+        return draw_states(world.model, states[0][steps], states[1][steps], camera, size)
     finally:
         env.close()
 
 
-def _draw_states(model: Any, qpos: np.ndarray, qvel: np.ndarray, camera: dict[str, Any], size: int) -> list[np.ndarray]:
+def draw_states(model: Any, qpos: np.ndarray, qvel: np.ndarray, camera: dict[str, Any], size: int) -> list[np.ndarray]:
     """Frames from a process of their own, tried with each kind of OpenGL that works without a screen."""
     mujoco: Any = importlib.import_module("mujoco")
 

@@ -64,6 +64,24 @@ _SCORED_REPLAY = _REPLAY | {
     "bc_updates": 500,
 }
 
+_MOTION_PRIOR = {
+    # A motion prior beside a task (Peng et al. 2021): a score of observations, held flat by its penalty.
+    "style_coef": 0.25,
+    "task_coef": 0.5,
+    "gradient_norm": 0.0,
+    # The clip's spread is a few degrees: in its units a beginner is so far away that a steep score says nothing.
+    "gradient_penalty": 50.0,
+    "learning_rate": 2e-4,
+    "num_score_steps": 4,
+    "hidden_sizes": (128, 128),
+    "forward.num_steps": 64,
+    "forward.num_epochs": 4,
+    "forward.gamma": 0.97,
+    "forward.hidden_sizes": (128, 128),
+    # Servos asked for angles a seventh of a radian apart.
+    "forward.initial_log_std": -2.0,
+}
+
 _DISCRETE_REPLAY = {
     "forward.replay_size": 50_000,
     "forward.learning_starts": 1_000,
@@ -248,6 +266,7 @@ PRESETS: tuple[Preset, ...] = (
     Preset(
         "gail", "ppo", "Atari", 2_000_000, 8, _SEEN_PPO | {"forward.learning_rate": 2.5e-4, "forward.num_epochs": 4}
     ),
+    Preset("gail", "ppo", "MotionWalk", 8_000_000, 32, _MOTION_PRIOR),
     Preset("airl", "trpo", "discrete", 200_000, 32, {"gradient_norm": 0.0, "reward_form": "auto"}),
     Preset("airl", "trpo", "box", 1_000_000, 32, {"reward_form": "auto"}),
     Preset("airl", "trpo", "HalfCheetah", 460_000, 32, {"reward_form": "auto", **_QUICK}),
