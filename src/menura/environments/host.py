@@ -20,14 +20,15 @@ from gymnasium import spaces
 
 from menura.core import BoxActions, DiscreteActions, RequestError, Spec
 from menura.environments.base import Step
+from menura.environments.driving.scene import is_driving
 
 
 def spec_of(observation_space: spaces.Space, action_space: spaces.Space, *, env_id: str) -> Spec:
     """The shapes of a pair of Gymnasium spaces; refuses the kinds that no network here reads."""
     if isinstance(observation_space, spaces.Discrete):
         obs_size = int(observation_space.n)
-    elif isinstance(observation_space, spaces.Box) and len(observation_space.shape) == 1:
-        obs_size = int(observation_space.shape[0])
+    elif isinstance(observation_space, spaces.Box) and _is_vector_or_table(observation_space):
+        obs_size = int(np.prod(observation_space.shape))
     else:
         raise RequestError(
             f"{env_id} observes a {type(observation_space).__name__} of shape {observation_space.shape}; "
@@ -48,7 +49,14 @@ def encode_obs(obs: Any, observation_space: spaces.Space) -> np.ndarray:
     if isinstance(observation_space, spaces.Discrete):
         index = np.asarray(obs, np.int64) - int(observation_space.start)
         return np.eye(int(observation_space.n), dtype=np.float32)[index]
-    return np.asarray(obs, np.float32)
+    obs = np.asarray(obs, np.float32)
+    table = observation_space.shape is not None and len(observation_space.shape) == 2
+    return obs.reshape(*obs.shape[:-2], -1) if table else obs
+
+
+def _is_vector_or_table(space: spaces.Box) -> bool:
+    """Whether a space is a vector, or a table of real numbers, which is flattened to one."""
+    return len(space.shape) == 1 or (len(space.shape) == 2 and np.issubdtype(space.dtype, np.floating))
 
 
 def decode_action(action: np.ndarray, action_space: spaces.Space) -> np.ndarray:
@@ -132,6 +140,8 @@ class GymnasiumEnvs:
 
 def make_gymnasium(env_id: str, env_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> gymnasium.Env:
     """One Gymnasium environment by id; ``package:Id`` imports the package that registers it first."""
+    if is_driving(env_id):
+        env_id, env_kwargs = register_driving(env_id, env_kwargs)
     try:
         return gymnasium.make(env_id, disable_env_checker=True, **(env_kwargs or {}), **kwargs)
     except gymnasium.error.DependencyNotInstalled as error:
@@ -140,6 +150,25 @@ def make_gymnasium(env_id: str, env_kwargs: dict[str, Any] | None = None, **kwar
         raise RequestError(f"No environment {env_id!r}: {error}. `menura list envs` shows what there is.") from error
     except TypeError as error:
         raise RequestError(f"{env_id} does not take these --env-kwargs: {error}.") from error
+
+
+def register_driving(env_id: str, env_kwargs: dict[str, Any] | None) -> tuple[str, dict[str, Any]]:
+    """highway-env's own id and settings of a driving environment, registered with Gymnasium.
+
+    Settings may be given as EnvPool takes them, one by one, or as highway-env does, in ``config``.
+    """
+    try:
+        importlib.import_module("highway_env")._register_highway_envs()
+    except ModuleNotFoundError as error:
+        raise RequestError(
+            f"{env_id} needs EnvPool, or highway-env: `pip install 'menura[envpool]'` or `'menura[highway]'`."
+        ) from error
+    # merge-v0 is EnvPool's too, unlike merge-v1. Not for a while only: threads share the filters.
+    warnings.filterwarnings("ignore", message=".*environment (merge|roundabout)-v0 is out of date.*")
+    settings = dict(env_kwargs or {})
+    config = {**settings.pop("config", {}), **settings}
+    own_id = {"HighwayFast-v0": "highway-fast-v0"}.get(env_id.rsplit(":", 1)[-1], env_id.rsplit(":", 1)[-1].lower())
+    return own_id, {"config": config} if config else {}
 
 
 def call_maker(

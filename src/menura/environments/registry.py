@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from menura.core import RequestError
 from menura.environments.base import AbstractNativeEnv, Envs, NativeEnvs
+from menura.environments.driving.scene import is_driving
 from menura.environments.native import Acrobot, CartPole, GridWorld, MountainCar, Pendulum, probes
 
 # Simulators on the host are imported where they are needed: Gymnasium takes time to load, and most
@@ -187,7 +188,7 @@ def _make_gymnasium(env_id: str, num_envs: int, env_kwargs: dict[str, Any], *, a
     """``asked``: whether Gymnasium was asked for by name, or is what remained."""
     from menura.environments import host
 
-    if ":" in env_id or env_id in _gymnasium_ids():
+    if ":" in env_id or env_id in _gymnasium_ids() or is_driving(env_id):
         try:
             return host.GymnasiumEnvs(env_id, num_envs, env_kwargs)
         except RequestError as error:
