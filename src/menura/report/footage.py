@@ -8,6 +8,8 @@ import numpy as np
 
 from menura.core import AbstractPolicy, RequestError
 from menura.demonstrations.episodes import Episode
+from menura.environments.driving import crashed, road_of
+from menura.report.driving import MOMENTS
 
 _STEPS_PER_SECOND = {"CartPole": 50.0, "Acrobot": 15.0, "MountainCar": 30.0, "Pendulum": 20.0, "GridWorld": 4.0}
 _MAX_IMAGES = 400
@@ -34,11 +36,16 @@ class Footage:
     images: tuple[np.ndarray, ...] = ()
     """Pictures the environment drew of itself, one every ``image_every`` observations."""
     image_every: int = 1
+    moments: int = 1
+    """Shown of each step: more than one where it is drawn how things move between two observations. Frames, and the
+    pace, are counted in moments."""
+    crashed: bool = False
+    """Whether the episode ended in a crash, which is marked."""
 
     @property
     def num_frames(self) -> int:
         """Moments that can be shown."""
-        return len(self.obs)
+        return (len(self.obs) - 1) * self.moments + 1
 
     def return_until(self, step: int) -> float | None:
         """Rewards added up over the first ``step`` steps; ``None`` if they are not known."""
@@ -53,8 +60,17 @@ def family_of(env_id: str) -> str:
 def footage_of_episode(env_id: str, episode: Episode, *, label: str = "expert") -> Footage:
     """A demonstrated episode as it was recorded."""
     rewards = None if episode.rewards is None else np.asarray(episode.rewards)
-    pace = _STEPS_PER_SECOND.get(family_of(env_id), 30.0)
-    return Footage(label, np.asarray(episode.obs), rewards, episode.num_steps, pace)
+    return _drawn(env_id, label, np.asarray(episode.obs), rewards, episode.num_steps, terminated=episode.terminated)
+
+
+def _drawn(
+    env_id: str, label: str, obs: np.ndarray, rewards: np.ndarray | None, num_steps: int, *, terminated: bool
+) -> Footage:
+    """An episode that is drawn from its observations."""
+    if road_of(env_id) is None:
+        return Footage(label, obs, rewards, num_steps, _STEPS_PER_SECOND.get(family_of(env_id), 30.0))
+    crash = rewards is not None and bool(crashed(rewards[-1], np.asarray(terminated)))
+    return Footage(label, obs, rewards, num_steps, float(MOMENTS), moments=MOMENTS, crashed=crash)
 
 
 def record(
@@ -76,7 +92,7 @@ def record(
 
     act = _compiled(policy)
     try:
-        if drawing.can_draw(env_id):
+        if drawing.can_draw(env_id) or road_of(env_id, env_kwargs) is not None:
             return _play_drawn(env_id, act, env_kwargs, backend, seed, max_steps, label)
         return _play_gymnasium(env_id, act, env_kwargs, seed, max_steps, label)
     except RequestError as error:
@@ -97,7 +113,7 @@ def _play_drawn(env_id, act, env_kwargs, backend, seed, max_steps, label) -> Foo
 
     env = make(env_id, num_envs=1, backend=backend, env_kwargs=env_kwargs)
     first, advance = _native_game(env, seed) if isinstance(env, NativeEnvs) else _host_game(env, seed)
-    obs, rewards = [first], []
+    obs, rewards, step = [first], [], None
     for index in range(max_steps):
         step = advance(act(obs[-1])[None], index)
         obs.append(np.asarray(step.next_obs[0]))
@@ -106,8 +122,8 @@ def _play_drawn(env_id, act, env_kwargs, backend, seed, max_steps, label) -> Foo
             break
     if not isinstance(env, NativeEnvs):
         env.close()
-    pace = _STEPS_PER_SECOND.get(family_of(env_id), 30.0)
-    return Footage(label, np.stack(obs), np.array(rewards), len(rewards), pace)
+    terminated = step is not None and bool(step.terminated[0])
+    return _drawn(env_id, label, np.stack(obs), np.array(rewards), len(rewards), terminated=terminated)
 
 
 def _native_game(env: Any, seed: int) -> tuple[np.ndarray, Callable[[np.ndarray, int], Any]]:

@@ -47,3 +47,20 @@ def outcome(steps: Transition, episodes: int, *, road: Road | None) -> dict[str,
     low, high = crash_interval(crashes, episodes)
     told = {"crash_rate": crashes / episodes, "crash_rate_low": low, "crash_rate_high": high}
     return told if road is None else told | {"mean_speed": float(np.mean(speeds(np.asarray(steps.next_obs))))}
+
+
+def merge_reward(
+    speed: Float[np.ndarray, "*steps"],
+    lane: Float[np.ndarray, "*steps"],
+    crash: Bool[np.ndarray, "*steps"],
+    changes_lane: Bool[np.ndarray, "*steps"],
+    slowness: Float[np.ndarray, "*steps"],
+) -> Float[np.ndarray, "*steps"]:
+    """What merge-v0 pays for a step: (1.5 − crash + 0.2 (v − 20) / 10 + 0.1 lane − 0.05 change − 0.5 slowness) / 1.8.
+
+    highway-env's ``MergeEnv``; ``lane`` is 0 or 1, and ``slowness`` the share of its wish that whoever joins from the
+    ramp's last part goes too slowly.
+    """
+    speed_part = 0.2 * (np.asarray(speed) - 20.0) / 10.0
+    parts = 1.5 - np.asarray(crash) + speed_part + 0.1 * np.asarray(lane) - 0.05 * np.asarray(changes_lane)
+    return (parts - 0.5 * np.asarray(slowness)) / 1.8
