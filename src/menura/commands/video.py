@@ -92,7 +92,9 @@ def video_of_runs(
         return Video(title, b"", "There is no video: the run names no environment.")
     for path, (_, other) in zip(paths, loaded, strict=True):
         if (other.get("env"), other.get("env_kwargs") or {}) != (env_id, env_kwargs):
-            raise RequestError(f"{path} is a run in another environment than {paths[0]}: show it in a video of its own.")
+            raise RequestError(
+                f"{path} is a run in another environment than {paths[0]}: show it in a video of its own."
+            )
     labels = [_label(run.name, config) for run, (_, config) in zip(runs, loaded, strict=True)]
     labels = labels if len(runs) > 1 else ["learner"]
     players = [(policy, label) for (policy, _), label in zip(loaded, labels, strict=True)]

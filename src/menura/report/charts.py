@@ -82,7 +82,7 @@ CRUISING = 27.0
 
 
 def leader_of(obs: np.ndarray, road: Road) -> np.ndarray:
-    """Gap to the nearest vehicle ahead in the own lane, and its speed less one's own; 100 m and 0 where there is none."""
+    """Gap to the nearest vehicle ahead in the own lane, and its speed less one's own; 100 and 0 where there is none."""
     scene = scene_of(np.asarray(obs, np.float64), road)
     same_lane = np.abs(scene.others_y - scene.y[:, None]) < LANE_WIDTH / 2
     gap = scene.ahead - VEHICLE_LENGTH

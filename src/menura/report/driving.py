@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from menura.environments.driving.scene import LANE_WIDTH, VEHICLE_LENGTH, VEHICLE_WIDTH, X_RANGE, Road, road_of, scene_of
+from menura.environments.driving.scene import (
+    LANE_WIDTH,
+    VEHICLE_LENGTH,
+    VEHICLE_WIDTH,
+    X_RANGE,
+    Road,
+    road_of,
+    scene_of,
+)
 from menura.report.drawing import Canvas
 
 MOMENTS = 15
@@ -96,9 +104,7 @@ def _observed(obs: np.ndarray, road: Road) -> list[Moment]:
         others_y = np.where(clipped, np.maximum(others_y, _ramp_y(others_x)), others_y)
     columns = (others_x, others_y, scene.others_speed, scene.others_lateral_speed)
     others = np.stack(columns, axis=-1)
-    return [
-        Moment(own[step], tuple(others[step][np.asarray(scene.present[step])])) for step in range(len(own))
-    ]
+    return [Moment(own[step], tuple(others[step][np.asarray(scene.present[step])])) for step in range(len(own))]
 
 
 def _paired(before: tuple[Vehicle, ...], after: tuple[Vehicle, ...]) -> list[tuple[Vehicle | None, Vehicle | None]]:

@@ -44,9 +44,7 @@ def frames_of(
     road = road_of(env_id, env_kwargs)
     if road is not None:
         drive, last = drive_of(footage.obs, road), footage.num_frames - 1
-        return [
-            draw_moment(drive, step, size, crashed=footage.crashed and step == last) for step in steps.tolist()
-        ]
+        return [draw_moment(drive, step, size, crashed=footage.crashed and step == last) for step in steps.tolist()]
     return _mujoco_frames(footage, steps, env_id, env_kwargs, size)
 
 

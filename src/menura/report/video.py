@@ -200,9 +200,9 @@ def _caption(sides: Sequence[_Side], steps: np.ndarray) -> str:
     *most, last = [side.footage.label for side in sides]
     who = f"{', '.join(most)} and {last}" if most else last
     totals = [
-        f"{_named(side.footage.label)}'s episode has {side.footage.num_steps} steps and a return of {format_return(total)}"
-        for side in sides
-        if (total := side.footage.return_until(side.footage.num_steps)) is not None
+        f"{_named(shown.label)}'s episode has {shown.num_steps} steps and a return of {format_return(total)}"
+        for shown in (side.footage for side in sides)
+        if (total := shown.return_until(shown.num_steps)) is not None
     ]
     text = who[:1].upper() + who[1:] + (": " + "; ".join(totals) if totals else "") + "."
     crashes = " and ".join(_named(side.footage.label) for side in sides if side.footage.crashed)

@@ -123,16 +123,12 @@ PRESETS: tuple[Preset, ...] = (
     Preset("gail", "sac", "box", 150_000, 8, _SCORED_REPLAY),
     Preset("gail", "sac", "HalfCheetah", 80_000, 8, _SCORED_REPLAY),
     Preset("gail", "sac", "Ant", 500_000, 8, _SCORED_REPLAY | {"forward.replay_size": 200_000}),
-    *(
-        Preset(algorithm, "trpo", family, 200_000, 128, _DRIVING)
-        for algorithm in ("gail", "airl")
-        for family in _ROADS
-    ),
+    *(Preset(algorithm, "trpo", family, 200_000, 128, _DRIVING) for algorithm in ("gail", "airl") for family in _ROADS),
     *(
         Preset(algorithm, None, family, total_steps, num_envs, fields)
         for algorithm, total_steps, num_envs, fields in (
             ("bc", 2_000_000, 32, {}),
-            ("dagger", 2_600, 4, {"num_steps": 65, "bc.num_batches": 500}),
+            ("dagger", 2_600, 4, {"num_steps": 65}),
             ("ppo", 300_000, 32, {"num_steps": 64, "num_minibatches": 8, "gamma": 0.95, "ent_coef": 0.01}),
         )
         for family in _ROADS

@@ -33,8 +33,8 @@ def idm_acceleration(
     braking: Hyper,
     exponent: Hyper = 4.0,
 ) -> Scalar:
-    """The Intelligent Driver Model's acceleration in m/s²: a (1 − (v/v₀)^δ − (s*/s)²), for a free gap of ``gap`` metres;
-    an infinite gap is a free road.
+    """The Intelligent Driver Model's acceleration, in m/s²: a (1 − (v/v₀)^δ − (s*/s)²) at ``gap`` metres of free road
+    to the vehicle ahead.
 
     Treiber, Hennecke & Helbing 2000, eq. 2.
     """

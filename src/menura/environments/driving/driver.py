@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from menura.core import AbstractPolicy, Hyper, RequestError
+from menura.core import AbstractPolicy, RequestError
 from menura.environments.driving.car_following import idm_acceleration, lane_change_incentive, lane_change_is_safe
 from menura.environments.driving.scene import (
     FASTER,
@@ -49,23 +49,23 @@ class ScriptedDriver(AbstractPolicy):
     num_lanes: int = eqx.field(static=True, default=2)
     ramp: bool = eqx.field(static=True, default=True)
     """Whether traffic joins the last lane from a ramp."""
-    desired_speed: Hyper = 30.0
+    desired_speed: float = eqx.field(static=True, default=30.0)
     """v₀, m/s."""
-    headway: Hyper = 1.0
+    headway: float = eqx.field(static=True, default=1.0)
     """T, seconds to the vehicle ahead."""
-    standstill: Hyper = 3.0
+    standstill: float = eqx.field(static=True, default=3.0)
     """s₀, metres."""
-    acceleration: Hyper = 3.0
+    acceleration: float = eqx.field(static=True, default=3.0)
     """a, m/s²."""
-    braking: Hyper = 4.0
+    braking: float = eqx.field(static=True, default=4.0)
     """b, m/s²."""
-    politeness: Hyper = 0.3
+    politeness: float = eqx.field(static=True, default=0.3)
     """p of MOBIL."""
-    threshold: Hyper = 0.4
+    threshold: float = eqx.field(static=True, default=0.4)
     """Δa_th of MOBIL, m/s²."""
-    safe_braking: Hyper = 4.0
+    safe_braking: float = eqx.field(static=True, default=4.0)
     """b_safe of MOBIL, m/s²."""
-    ramp_sight: Hyper = 60.0
+    ramp_sight: float = eqx.field(static=True, default=60.0)
     """Metres ahead within which a vehicle on the ramp counts."""
 
     def distribution(self, obs: Float[Array, " obs"]) -> Categorical:
@@ -117,7 +117,8 @@ class ScriptedDriver(AbstractPolicy):
             joins = scene.present & (scene.others_y > LANE_WIDTH * lane) & (scene.others_speed > _STANDING)
             here |= joins & (lane == self.num_lanes - 1) & (scene.ahead < self.ramp_sight)
         leads, follows = here & (scene.ahead > 0), here & (scene.ahead <= 0)
-        own = jnp.min(self._idm(scene.speed, jnp.where(leads, scene.ahead, _FREE), scene.others_speed))
+        behind_each = jax.vmap(self._idm, (None, 0, 0))
+        own = jnp.min(behind_each(scene.speed, jnp.where(leads, scene.ahead, _FREE), scene.others_speed))
         leader = jnp.argmin(jnp.where(leads, scene.ahead, _FREE))
         nearest = jnp.argmax(jnp.where(follows, scene.ahead, -_FREE))
         speed, behind = scene.others_speed[nearest], -scene.ahead[nearest]
@@ -164,5 +165,7 @@ def driver_of(env_id: str, env_kwargs: dict[str, Any] | None = None) -> Scripted
     """The scripted driver of an environment."""
     road = road_of(env_id, env_kwargs)
     if road is None:
-        raise RequestError(f"The scripted driver keeps to straight roads: {env_id} is none, but merge-v0 and highway-v0 are.")
+        raise RequestError(
+            f"The scripted driver keeps to straight roads: {env_id} is none, but merge-v0 and highway-v0 are."
+        )
     return ScriptedDriver(road.num_lanes, road.ramp)

@@ -9,15 +9,13 @@ from menura.environments.driving.scene import NUM_FEATURES, NUM_SEEN, SPEED_RANG
 CRASH_REWARD = 0.5
 """A step that ends an episode is paid less than this where it was a crash, and more where it was not.
 
-merge-v0 pays a crash at most (−1 + 0.2 + 0.1 + 1.5) / 1.8 = 0.44, and any other step at least (−0.5 − 0.05 + 1.5) / 1.8 =
-0.53; highway-v0 at most 0.33 and at least 0.67 while on the road, roundabout-v0 at most 0.17 and at least 0.79. Both
-simulators also say it outright, and tests hold the two equal.
+merge-v0 pays a crash at most (−1 + 0.2 + 0.1 + 1.5) / 1.8 = 0.44, and any other step at least
+(−0.5 − 0.05 + 1.5) / 1.8 = 0.53; highway-v0 at most 0.33 and at least 0.67 while on the road, roundabout-v0 at most
+0.17 and at least 0.79. Both simulators also say it outright, and tests hold the two equal.
 """
 
 
-def crashed(
-    reward: Float[np.ndarray, "*steps"], terminated: Bool[np.ndarray, "*steps"]
-) -> Bool[np.ndarray, "*steps"]:
+def crashed(reward: Float[np.ndarray, "*steps"], terminated: Bool[np.ndarray, "*steps"]) -> Bool[np.ndarray, "*steps"]:
     """Which steps ended in a crash, of merge-v0, highway-v0 and roundabout-v0 with the rewards that they come with."""
     return np.asarray(terminated) & (np.asarray(reward) < CRASH_REWARD)
 
