@@ -24,6 +24,7 @@ MINUTES: dict[tuple[str, ...], float] = {
     ("bench_airl.py",): 30,
     ("bench_warm_start.py",): 35,
     ("bench_reading.py",): 38,
+    ("merge.py",): 39,
     ("gail_paper.py", "--part", "classic"): 40,
     ("bench_sac.py",): 60,
     ("bench_offpolicy.py",): 90,

@@ -141,7 +141,7 @@ def test_a_cell_says_theirs_and_ours_in_the_same_units(paper, monkeypatch, capsy
 
 def test_every_script_has_its_place_in_the_order(scripts, repository):
     order = scripts.run_all.in_order()
-    names = {path.name for path in (repository / "benchmarks").glob("bench_*.py")} | {"gail_paper.py"}
+    names = {path.name for path in (repository / "benchmarks").glob("bench_*.py")} | {"gail_paper.py", "merge.py"}
     assert {script for script, *_ in order} == names
     minutes = [scripts.run_all.MINUTES[command] for command in order]
     assert minutes == sorted(minutes)

@@ -95,9 +95,10 @@ class GenerateArguments:
     """How many episodes."""
     checkpoint: str = "best"
     """Which policy of the run: best, last, or a number of steps."""
-    predict: str | None = None
+    predict: Annotated[str | None, tyro.conf.arg(aliases=["--expert"])] = None
     """An expert of your own, as module:object: an object with Stable-Baselines3's `predict`, or a function
-    that returns one. The module is imported, from the current folder too."""
+    that returns one. The module is imported, from the current folder too. Or `idm`, the scripted driver of merge-v0
+    and highway-v0."""
     env: str | None = None
     """The environment; by default the run's."""
     env_kwargs: EnvKwargs = ()
@@ -340,8 +341,11 @@ def _expert(arguments: GenerateArguments) -> tuple[Any, str, Any, dict[str, Any]
     if arguments.predict is not None:
         if arguments.env is None:
             raise RequestError("--predict needs --env, the environment to record in.")
-        from menura.run.experts import imported
+        from menura.run.experts import SCRIPTED, imported
 
+        if arguments.predict in SCRIPTED:
+            scripted = SCRIPTED[arguments.predict](arguments.env, given)
+            return scripted, arguments.env, arguments.backend or "auto", given, 1
         return imported(arguments.predict, "--predict"), arguments.env, arguments.backend or "auto", given, 1
     from menura.run.artifacts import load_policy
 

@@ -1,6 +1,6 @@
-"""``menura video RUN -o FILE``: the expert and the learner of a run side by side, as an mp4."""
+"""``menura video RUN… -o FILE``: an expert and the learners of runs beside each other, as an mp4."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class VideoOptions:
-    """Show the expert and the learner of a run side by side."""
+    """Show the expert and the learner of a run side by side, or the learners of several runs."""
 
-    run: tyro.conf.Positional[Path]
-    """The run's folder."""
+    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN [RUN ...]")]
+    """The run's folder; of several, each learner plays from the same seed."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """The .mp4 file to write."""
     episodes: int = 1
@@ -29,6 +29,9 @@ class VideoOptions:
     """Which policy: last, best, or a number of steps."""
     seed: int = 0
     """Seed of the learner's first episode."""
+    expert: str | None = None
+    """Who plays from the same seed in the place of a demonstrated episode: a run folder, module:object, or idm, the
+    scripted driver."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -38,11 +41,14 @@ def main(arguments: Sequence[str]) -> None:
         raise RequestError(f"{options.output} must end in .mp4.")
     if options.episodes < 1:
         raise RequestError(f"--episodes must be at least 1, not {options.episodes}.")
-    video = video_of_run(
-        options.run,
+    if not options.runs:
+        raise RequestError("Name at least one run folder.")
+    video = video_of_runs(
+        options.runs,
         checkpoint=options.checkpoint,
         episodes=options.episodes,
         seed=options.seed,
+        expert=options.expert,
         output=options.output,
     )
     if not video.mp4:
@@ -54,35 +60,94 @@ def video_of_run(
     path: Path, *, checkpoint: str = "last", episodes: int = 1, seed: int = 0, output: Path | None = None
 ) -> "Video":
     """The video of a run. Where nothing can be drawn it holds a sentence that says why, and no picture."""
+    return video_of_runs((path,), checkpoint=checkpoint, episodes=episodes, seed=seed, output=output)
+
+
+def video_of_runs(
+    paths: Sequence[Path],
+    *,
+    checkpoint: str = "last",
+    episodes: int = 1,
+    seed: int = 0,
+    expert: str | None = None,
+    output: Path | None = None,
+) -> "Video":
+    """The video of runs in one environment. Where nothing can be drawn it says why, and holds no picture.
+
+    The expert is a demonstrated episode of the first run, or one that ``expert`` plays from the learners' seed.
+    """
+    from menura.environments.driving import road_of
     from menura.report.footage import CannotRender, record
     from menura.report.runs import read_run
     from menura.report.video import Video, episodes_in_a_row
     from menura.run.artifacts import load_policy
 
-    run = read_run(path)
-    policy, config = load_policy(path, checkpoint=checkpoint)
+    runs = [read_run(path) for path in paths]
+    loaded = [load_policy(path, checkpoint=checkpoint) for path in paths]
+    config = loaded[0][1]
     env_id, env_kwargs = config.get("env"), config.get("env_kwargs") or {}
-    title = f"{run.name} on {run.env}" + ("" if run.seed is None else f", seed {run.seed}")
+    title = f"{' and '.join(run.name for run in runs)} on {runs[0].env}"
+    title += "" if len(runs) > 1 or runs[0].seed is None else f", seed {runs[0].seed}"
     if not env_id:
         return Video(title, b"", "There is no video: the run names no environment.")
-    try:
-        learners = [
-            record(
-                env_id,
-                policy,
-                env_kwargs=env_kwargs,
-                backend=config.get("backend") or "auto",
-                history=config.get("history", 1),
-                seed=seed + index,
+    for path, (_, other) in zip(paths, loaded, strict=True):
+        if (other.get("env"), other.get("env_kwargs") or {}) != (env_id, env_kwargs):
+            raise RequestError(
+                f"{path} is a run in another environment than {paths[0]}: show it in a video of its own."
             )
+    labels = [_label(run.name, config) for run, (_, config) in zip(runs, loaded, strict=True)]
+    labels = labels if len(runs) > 1 else ["learner"]
+    players = [(policy, label, own.get("history", 1)) for (policy, own), label in zip(loaded, labels, strict=True)]
+    note = ""
+    try:
+        if expert is not None:
+            players = [(_player(expert, env_id, env_kwargs), "expert", 1), *players]
+        backend = config.get("backend") or "auto"
+        scenes = [
+            [
+                record(
+                    env_id,
+                    policy,
+                    env_kwargs=env_kwargs,
+                    backend=backend,
+                    history=history,
+                    seed=seed + index,
+                    label=label,
+                )
+                for policy, label, history in players
+            ]
             for index in range(episodes)
         ]
     except CannotRender as error:
         return Video(title, b"", str(error))
-    experts, note = _expert_footage(env_id, config, episodes)
-    scenes = list(zip(experts, learners, strict=True))
-    video = episodes_in_a_row(env_id, scenes, env_kwargs=env_kwargs, title=title, output=output)
+    if expert is None:
+        experts, note = _expert_footage(env_id, config, episodes)
+        scenes = [[first, *rest] for first, rest in zip(experts, scenes, strict=True)]
+    wide = road_of(env_id, env_kwargs) is not None
+    video = episodes_in_a_row(
+        env_id, scenes, env_kwargs=env_kwargs, title=title, output=output, width=720 if wide else 480
+    )
     return Video(video.title, video.mp4, f"{video.caption} {note}".strip())
+
+
+def _label(name: str, config: dict[str, Any]) -> str:
+    count = (config.get("demos") or {}).get("num_demos")
+    return name if count is None else f"{name}, {count} demonstration{'' if count == 1 else 's'}"
+
+
+def _player(expert: str, env_id: str, env_kwargs: dict[str, Any]) -> Callable[..., Any]:
+    """An expert as a function of one observation."""
+    from menura.core import AbstractPolicy
+    from menura.environments import NativeEnvs, make
+    from menura.run.experts import load_expert
+
+    env = make(env_id, env_kwargs=env_kwargs)
+    actor = load_expert(expert, env, env_kwargs).actor
+    if not isinstance(env, NativeEnvs):
+        env.close()
+    if isinstance(actor, AbstractPolicy):
+        return actor
+    return lambda obs: actor.predict(obs[None], deterministic=True)[0][0]
 
 
 def _expert_footage(env_id: str, config: dict[str, Any], count: int) -> tuple[list["Footage | None"], str]:

@@ -66,7 +66,7 @@ def _at(obs: Any, path: tuple[str, ...]) -> Any:
 def _part_of(space: spaces.Space, env_id: str) -> Vector | Images:
     if isinstance(space, spaces.Discrete):
         return Vector(int(space.n))
-    if isinstance(space, spaces.MultiBinary) or (isinstance(space, spaces.Box) and len(space.shape) <= 1):
+    if isinstance(space, spaces.MultiBinary) or (isinstance(space, spaces.Box) and _is_vector_or_table(space)):
         return Vector(math.prod(space.shape))
     if is_picture(space):
         return _picture(space.shape, env_id)
@@ -75,6 +75,11 @@ def _part_of(space: spaces.Space, env_id: str) -> Vector | Images:
         f"{env_id} observes a {type(space).__name__}{about}; vectors, Discrete, pictures of bytes (uint8), and Dict "
         "and Tuple of those can be learned from, so wrap it to give one of them."
     )
+
+
+def _is_vector_or_table(space: spaces.Box) -> bool:
+    """Whether a space is a vector, or a table of real numbers, which is flattened to one."""
+    return len(space.shape) <= 1 or (len(space.shape) == 2 and np.issubdtype(space.dtype, np.floating))
 
 
 def _picture(shape: tuple[int, ...] | None, env_id: str) -> Images:

@@ -21,6 +21,7 @@ from gymnasium import spaces
 
 from menura.core import BoxActions, DiscreteActions, Images, RequestError, Spec, Vector
 from menura.environments.base import Step
+from menura.environments.driving.scene import is_driving
 from menura.environments.encoding import encode_each, encode_obs, parts_of
 from menura.environments.motion import gymnasium_env
 
@@ -125,6 +126,8 @@ class GymnasiumEnvs:
 
 def make_gymnasium(env_id: str, env_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> gymnasium.Env:
     """One Gymnasium environment by id; ``package:Id`` imports the package that registers it first."""
+    if is_driving(env_id):
+        env_id, env_kwargs = register_driving(env_id, env_kwargs)
     try:
         return gymnasium.make(env_id, disable_env_checker=True, **(env_kwargs or {}), **kwargs)
     except gymnasium.error.DependencyNotInstalled as error:
@@ -133,6 +136,25 @@ def make_gymnasium(env_id: str, env_kwargs: dict[str, Any] | None = None, **kwar
         raise RequestError(f"No environment {env_id!r}: {error}. `menura list envs` shows what there is.") from error
     except TypeError as error:
         raise RequestError(f"{env_id} does not take these --env-kwargs: {error}.") from error
+
+
+def register_driving(env_id: str, env_kwargs: dict[str, Any] | None) -> tuple[str, dict[str, Any]]:
+    """highway-env's own id and settings of a driving environment, registered with Gymnasium.
+
+    Settings may be given as EnvPool takes them, one by one, or as highway-env does, in ``config``.
+    """
+    try:
+        importlib.import_module("highway_env")._register_highway_envs()
+    except ModuleNotFoundError as error:
+        raise RequestError(
+            f"{env_id} needs EnvPool, or highway-env: `pip install 'menura[envpool]'` or `'menura[highway]'`."
+        ) from error
+    # merge-v0 is EnvPool's too, unlike merge-v1. Not for a while only: threads share the filters.
+    warnings.filterwarnings("ignore", message=".*environment (merge|roundabout)-v0 is out of date.*")
+    settings = dict(env_kwargs or {})
+    config = {**settings.pop("config", {}), **settings}
+    own_id = {"HighwayFast-v0": "highway-fast-v0"}.get(env_id.rsplit(":", 1)[-1], env_id.rsplit(":", 1)[-1].lower())
+    return own_id, {"config": config} if config else {}
 
 
 def call_maker(

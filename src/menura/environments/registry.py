@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from menura.core import RequestError
 from menura.environments.base import AbstractNativeEnv, Envs, NativeEnvs
+from menura.environments.driving.scene import is_driving
 from menura.environments.history import History, HostHistory
 from menura.environments.motion import walk
 from menura.environments.motion.walk import MOTION_WALK
@@ -229,7 +230,7 @@ def _make_gymnasium(env_id: str, num_envs: int, env_kwargs: dict[str, Any], *, a
 
     if env_id == MOTION_WALK:
         return walk.make_motion_walk(num_envs, env_kwargs)
-    if ":" in env_id or env_id in _gymnasium_ids():
+    if ":" in env_id or env_id in _gymnasium_ids() or is_driving(env_id):
         try:
             return host.GymnasiumEnvs(env_id, num_envs, env_kwargs)
         except RequestError as error:

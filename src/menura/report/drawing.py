@@ -23,7 +23,7 @@ _BLUE, _SKY, _ORANGE, _VERMILION, _GREEN = "#0072b2", "#56b4e9", "#e69f00", "#d5
 Point = tuple[int | float, int | float]
 
 
-class _Canvas:
+class Canvas:
     """Shapes in units of the world: ``center`` is in the middle of the picture, y goes up."""
 
     def __init__(self, size: tuple[int, int], *, center: Point, width: float, height: float):
@@ -109,10 +109,10 @@ def draw(
     return _SCENES[env_id.removeprefix("gymnasium:")](np.asarray(obs, np.float64), size, env_kwargs or {}).pixels()
 
 
-def _cartpole(obs: np.ndarray, size: tuple[int, int], env_kwargs: dict[str, Any]) -> _Canvas:
+def _cartpole(obs: np.ndarray, size: tuple[int, int], env_kwargs: dict[str, Any]) -> Canvas:
     x, theta = float(obs[0]), float(obs[2])
     border, length = env_kwargs.get("x_threshold", 2.4), 2 * env_kwargs.get("length", 0.5)
-    canvas = _Canvas(size, center=(0, 0.55), width=2 * border + 0.9, height=length + 1.3)
+    canvas = Canvas(size, center=(0, 0.55), width=2 * border + 0.9, height=length + 1.3)
     canvas.rod((-border, -0.25), (border, -0.25), 0.05, _FAINT)
     for end in (-border, border):
         canvas.rod((end, -0.37), (end, -0.13), 0.05, _QUIET)
@@ -126,12 +126,12 @@ def _cartpole(obs: np.ndarray, size: tuple[int, int], env_kwargs: dict[str, Any]
     return canvas
 
 
-def _acrobot(obs: np.ndarray, size: tuple[int, int], env_kwargs: dict[str, Any]) -> _Canvas:
+def _acrobot(obs: np.ndarray, size: tuple[int, int], env_kwargs: dict[str, Any]) -> Canvas:
     first = math.atan2(obs[1], obs[0])
     second = first + math.atan2(obs[3], obs[2])
     joint = (math.sin(first), -math.cos(first))
     tip = (joint[0] + math.sin(second), joint[1] - math.cos(second))
-    canvas = _Canvas(size, center=(0, 0), width=4.6, height=4.6)
+    canvas = Canvas(size, center=(0, 0), width=4.6, height=4.6)
     reach = min(canvas.half_size[0] - 0.3, 2.6)
     canvas.dashes((-reach, 1), (reach, 1), 0.04, _GREEN, gap=0.11)
     canvas.circle((0, 0), 0.2, _SHADE)
@@ -143,10 +143,10 @@ def _acrobot(obs: np.ndarray, size: tuple[int, int], env_kwargs: dict[str, Any])
     return canvas
 
 
-def _mountain_car(obs: np.ndarray, size: tuple[int, int], env_kwargs: dict[str, Any]) -> _Canvas:
+def _mountain_car(obs: np.ndarray, size: tuple[int, int], env_kwargs: dict[str, Any]) -> Canvas:
     x, goal = float(obs[0]), float(env_kwargs.get("goal_position", 0.5))
     height = lambda at: 0.45 * math.sin(3 * at) + 0.55  # noqa: E731
-    canvas = _Canvas(size, center=(-0.3, 0.62), width=2.1, height=1.3)
+    canvas = Canvas(size, center=(-0.3, 0.62), width=2.1, height=1.3)
     left, right = -0.3 - canvas.half_size[0], -0.3 + canvas.half_size[0]
     bottom = 0.62 - canvas.half_size[1]
     hill = [(at, height(at)) for at in np.linspace(left, right, 160).tolist()]
@@ -166,9 +166,9 @@ def _mountain_car(obs: np.ndarray, size: tuple[int, int], env_kwargs: dict[str, 
     return canvas
 
 
-def _pendulum(obs: np.ndarray, size: tuple[int, int], env_kwargs: dict[str, Any]) -> _Canvas:
+def _pendulum(obs: np.ndarray, size: tuple[int, int], env_kwargs: dict[str, Any]) -> Canvas:
     tip = (-float(obs[1]), float(obs[0]))
-    canvas = _Canvas(size, center=(0, 0), width=2.8, height=2.8)
+    canvas = Canvas(size, center=(0, 0), width=2.8, height=2.8)
     canvas.circle((0, 0), 1.0, _SHADE)
     canvas.circle((0, 0), 0.97, _GROUND)
     canvas.circle((0, 1), 0.15, _GREEN)
@@ -180,12 +180,12 @@ def _pendulum(obs: np.ndarray, size: tuple[int, int], env_kwargs: dict[str, Any]
     return canvas
 
 
-def _grid_world(obs: np.ndarray, size: tuple[int, int], env_kwargs: dict[str, Any]) -> _Canvas:
+def _grid_world(obs: np.ndarray, size: tuple[int, int], env_kwargs: dict[str, Any]) -> Canvas:
     cells = math.isqrt(len(obs))
     goal = env_kwargs.get("goal")
     goal = len(obs) - 1 if goal is None else int(goal)
     middle = (cells - 1) / 2
-    canvas = _Canvas(size, center=(middle, -middle), width=cells + 0.6, height=cells + 0.6)
+    canvas = Canvas(size, center=(middle, -middle), width=cells + 0.6, height=cells + 0.6)
     for cell in range(len(obs)):
         at = (cell % cells, -(cell // cells))
         canvas.block(at, 0.92, 0.92, _GREEN if cell == goal else _SHADE, radius=0.1)
@@ -203,7 +203,7 @@ def _turned(origin: Point, offset: Point, angle: float) -> Point:
     return origin[0] + cos * offset[0] - sin * offset[1], origin[1] + sin * offset[0] + cos * offset[1]
 
 
-_SCENES: dict[str, Callable[[np.ndarray, tuple[int, int], dict[str, Any]], _Canvas]] = {
+_SCENES: dict[str, Callable[[np.ndarray, tuple[int, int], dict[str, Any]], Canvas]] = {
     "Acrobot-v1": _acrobot,
     "CartPole-v0": _cartpole,
     "CartPole-v1": _cartpole,

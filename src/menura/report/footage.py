@@ -9,6 +9,8 @@ import numpy as np
 
 from menura.core import AbstractPolicy, Images, RequestError, Vector
 from menura.demonstrations.episodes import Episode
+from menura.environments.driving import crashed, road_of
+from menura.report.driving import MOMENTS
 
 _STEPS_PER_SECOND = {
     "CartPole": 50.0,
@@ -57,11 +59,16 @@ class Footage:
     q_values: np.ndarray | None = None
     """(T+1, actions): what the policy held each action to be worth, where it tells."""
     action_names: tuple[str, ...] = ()
+    moments: int = 1
+    """Shown of each step: more than one where it is drawn how things move between two observations. Frames, and the
+    pace, are counted in moments."""
+    crashed: bool = False
+    """Whether the episode ended in a crash, which is marked."""
 
     @property
     def num_frames(self) -> int:
         """Moments that can be shown."""
-        return len(self.obs)
+        return (len(self.obs) - 1) * self.moments + 1
 
     def return_until(self, step: int) -> float | None:
         """Rewards added up over the first ``step`` steps; ``None`` if they are not known."""
@@ -76,13 +83,13 @@ def family_of(env_id: str) -> str:
 def footage_of_episode(env_id: str, episode: Episode, *, label: str = "expert") -> Footage:
     """A demonstrated episode as it was recorded."""
     rewards = None if episode.rewards is None else np.asarray(episode.rewards)
-    pace = _STEPS_PER_SECOND.get(family_of(env_id), 30.0)
+    rewards = None if episode.rewards is None else np.asarray(episode.rewards)
     obs = np.asarray(episode.obs)
     if obs.dtype == np.uint8 and obs.ndim > 2:
         from menura.environments.encoding import picture_of_shape
 
         obs = newest_frames(obs.reshape(len(obs), -1), (("", picture_of_shape(obs.shape[1:], where=env_id)),))
-    return Footage(label, obs, rewards, episode.num_steps, pace)
+    return _drawn(env_id, label, obs, rewards, episode.num_steps, terminated=episode.terminated)
 
 
 def newest_frames(obs: np.ndarray, parts: tuple[tuple[str, Vector | Images], ...]) -> np.ndarray:
@@ -94,6 +101,16 @@ def newest_frames(obs: np.ndarray, parts: tuple[tuple[str, Vector | Images], ...
             return piece.reshape(len(obs), part.frames, part.height, part.width, part.channels)[:, -1]
         start += part.num_bytes
     return obs
+
+
+def _drawn(
+    env_id: str, label: str, obs: np.ndarray, rewards: np.ndarray | None, num_steps: int, *, terminated: bool
+) -> Footage:
+    """An episode that is drawn from its observations."""
+    if road_of(env_id) is None:
+        return Footage(label, obs, rewards, num_steps, _STEPS_PER_SECOND.get(family_of(env_id), 30.0))
+    crash = rewards is not None and bool(crashed(np.asarray(rewards[-1]), np.asarray(terminated)))
+    return Footage(label, obs, rewards, num_steps, float(MOMENTS), moments=MOMENTS, crashed=crash)
 
 
 def record(
@@ -124,7 +141,7 @@ def record(
             history=history,
             evaluation=True,
         )
-        if drawing.can_draw(env_id) or env.spec.parts:
+        if drawing.can_draw(env_id) or env.spec.parts or road_of(env_id, env_kwargs) is not None:
             footage = _play(env, act, seed, max_steps, label)
         else:
             _close(env)
@@ -174,7 +191,7 @@ def _play(env: Any, act: Any, seed: int, max_steps: int, label: str) -> Footage:
     from menura.environments.history import newest
 
     first, advance = _native_game(env, seed) if isinstance(env, NativeEnvs) else _host_game(env, seed)
-    obs, rewards = [first], []
+    obs, rewards, step = [first], [], None
     for index in range(max_steps):
         step = advance(act(obs[-1])[None], index)
         obs.append(np.asarray(step.next_obs[0]))
@@ -182,10 +199,10 @@ def _play(env: Any, act: Any, seed: int, max_steps: int, label: str) -> Footage:
         if step.terminated[0] or step.truncated[0]:
             break
     _close(env)
-    pace = _STEPS_PER_SECOND.get(family_of(env.id), 30.0)
+    terminated = step is not None and bool(step.terminated[0])
     seen = np.stack(obs)
     seen = newest_frames(seen, env.spec.parts) if env.spec.parts else newest(seen, env.spec)
-    return Footage(label, seen, np.array(rewards), len(rewards), pace)
+    return _drawn(env.id, label, seen, np.array(rewards), len(rewards), terminated=terminated)
 
 
 def _native_game(env: Any, seed: int) -> tuple[np.ndarray, Callable[[np.ndarray, int], Any]]:

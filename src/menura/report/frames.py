@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from menura.environments.driving import road_of
 from menura.environments.motion.observation import OBS_SIZE, state_of
 from menura.environments.motion.walk import MOTION_WALK
+from menura.report.driving import draw_moment, drive_of
 from menura.report.footage import CannotRender, Footage, family_of, is_mujoco
 
 _HIDDEN_COORDINATES = {
@@ -43,6 +45,10 @@ def frames_of(
     if drawing.can_draw(env_id):
         shape = (size, size * 4 // 5)
         return [drawing.draw(env_id, footage.obs[step], shape, env_kwargs=env_kwargs) for step in steps]
+    road = road_of(env_id, env_kwargs)
+    if road is not None:
+        drive, last = drive_of(footage.obs, road), footage.num_frames - 1
+        return [draw_moment(drive, step, size, crashed=footage.crashed and step == last) for step in steps.tolist()]
     return _mujoco_frames(footage, steps, env_id, env_kwargs, size)
 
 

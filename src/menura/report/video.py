@@ -20,7 +20,7 @@ from menura.report.tables import format_return
 
 FPS = 30
 _BAR, _GAP = 24, 4
-_GROUND, _INK, _QUIET = (24, 27, 32), (235, 238, 242), (160, 168, 178)
+_GROUND, _INK, _QUIET, _ALARM = (24, 27, 32), (235, 238, 242), (160, 168, 178), (255, 122, 89)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def side_by_side(
 
 def episodes_in_a_row(
     env_id: str,
-    scenes: Sequence[tuple[Footage | None, Footage | None]],
+    scenes: Sequence[Sequence[Footage | None]],
     *,
     env_kwargs: dict[str, Any] | None = None,
     title: str = "",
@@ -66,10 +66,10 @@ def episodes_in_a_row(
     width: int = 480,
     max_seconds: float = 10.0,
 ) -> Video:
-    """Several pairs of episodes, each at most ``max_seconds`` long, one after another.
+    """Several pairs (or more) of episodes, each at most ``max_seconds`` long, one after another.
 
-    They go at the environment's own pace, or up to twice that where they are long. A side that cannot be drawn
-    is left out, and the caption says so.
+    They go at the environment's own pace, or up to twice that where they are long. Wide pictures stand above each
+    other, others side by side. A side that cannot be drawn is left out, and the caption says so.
     """
     notes: list[str] = []
     shown = [
@@ -80,12 +80,11 @@ def episodes_in_a_row(
     ]
     if not shown:
         return Video(title, b"", " ".join(dict.fromkeys(notes)) or "There is no episode to show.")
-    columns = max(len(sides) for sides, _ in shown)
-    tile = _tile_size(shown[0][0], (width - _GAP * (columns - 1)) // columns)
     below = max(_panel_height(side.footage) for sides, _ in shown for side in sides)
-    movie = (frame for sides, steps in shown for frame in _scene(sides, steps, tile, columns, below))
+    layout = _layout(shown[0][0], max(len(sides) for sides, _ in shown), width, below)
+    movie = (frame for sides, steps in shown for frame in _scene(sides, steps, layout))
     try:
-        mp4 = _encode(movie, (tile[0] * columns + _GAP * (columns - 1), tile[1] + _BAR + below))
+        mp4 = _encode(movie, layout.size)
     except CannotRender as error:
         return Video(title, b"", str(error))
     if output is not None:
@@ -107,7 +106,9 @@ def _drawn(env_id, scene, env_kwargs, width, max_seconds, notes) -> tuple[list[_
     for footage in footages:
         own = np.unique(np.minimum(steps, footage.num_frames - 1))
         try:
-            frames = frames_of(footage, own, env_id=env_id, env_kwargs=env_kwargs, size=width // len(footages) // 2 * 2)
+            # Roads are wide, and stand above each other.
+            size = width if footage.moments > 1 else width // len(footages)
+            frames = frames_of(footage, own, env_id=env_id, env_kwargs=env_kwargs, size=size // 2 * 2)
         except (CannotRender, RequestError) as error:
             notes.append(str(error))
             continue
@@ -127,11 +128,31 @@ def shown_steps(num_steps: int, steps_per_second: float, *, max_seconds: float) 
     return np.concatenate([np.minimum(steps, num_steps), held])
 
 
-def _tile_size(sides: Sequence[_Side], width: int) -> tuple[int, int]:
-    """Even numbers, as H.264 asks, in the shape of the first picture."""
+@dataclass(frozen=True)
+class _Layout:
+    """Where each side's picture stands, all of them ``tile`` pixels wide and high, below a bar with its label and above
+    a panel of action values, if there is one."""
+
+    tile: tuple[int, int]
+    places: tuple[tuple[int, int], ...]
+    """Left and top of each side's bar."""
+    size: tuple[int, int]
+
+
+def _layout(sides: Sequence[_Side], count: int, width: int, below: int) -> _Layout:
+    """Above each other where pictures are more than twice as wide as high, else side by side; with panels so high."""
     first = next(iter(sides[0].frames.values()))
-    height = round(width * first.shape[0] / first.shape[1])
-    return width // 2 * 2, min(height, 480) // 2 * 2
+    shape = first.shape[0] / first.shape[1]
+    if shape < 0.5:
+        tile = (width // 2 * 2, round(width * shape) // 2 * 2)
+        step = tile[1] + _BAR + below + _GAP
+        return _Layout(tile, tuple((0, step * row) for row in range(count)), (tile[0], step * count - _GAP))
+    # Even numbers, as H.264 asks.
+    across = (width - _GAP * (count - 1)) // count
+    tile = (across // 2 * 2, min(round(across * shape), 480) // 2 * 2)
+    step = tile[0] + _GAP
+    places = tuple((step * column, 0) for column in range(count))
+    return _Layout(tile, places, (step * count - _GAP, tile[1] + _BAR + below))
 
 
 def _panel_height(footage: Footage) -> int:
@@ -139,34 +160,34 @@ def _panel_height(footage: Footage) -> int:
     return 0 if footage.q_values is None else PANEL + legend_height(footage.q_values.shape[1])
 
 
-def _scene(
-    sides: Sequence[_Side], steps: np.ndarray, tile: tuple[int, int], columns: int, below: int
-) -> Iterator[np.ndarray]:
+def _scene(sides: Sequence[_Side], steps: np.ndarray, layout: _Layout) -> Iterator[np.ndarray]:
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(size=13)
+    tile = layout.tile
     shade = Image.new("RGB", tile, _GROUND)
     pictures: dict[tuple[int, int], Any] = {}
     end = int(steps[-1])
     panels = {
-        column: QPanel(side.footage, end, tile[0], _GROUND)
+        column: QPanel(side.footage, end // side.footage.moments, tile[0], _GROUND)
         for column, side in enumerate(sides)
         if side.footage.q_values is not None
     }
     for step in steps.tolist():
-        canvas = Image.new("RGB", (tile[0] * columns + _GAP * (columns - 1), tile[1] + _BAR + below), _GROUND)
+        canvas = Image.new("RGB", layout.size, _GROUND)
         draw = ImageDraw.Draw(canvas)
-        for column, side in enumerate(sides):
-            last, left = side.footage.num_frames - 1, (tile[0] + _GAP) * column
+        for column, (side, (left, top)) in enumerate(zip(sides, layout.places, strict=False)):
+            last = side.footage.num_frames - 1
             own = min(step, last)
             if (column, own) not in pictures:
                 pictures[column, own] = _fitted(side.frames[own], tile)
             over = step >= last and last < end
             picture = pictures[column, own]
-            canvas.paste(Image.blend(picture, shade, 0.45) if over else picture, (left, _BAR))
-            _label(draw, font, side.footage, own, left, tile[0], over)
+            faded = over and not side.footage.crashed
+            canvas.paste(Image.blend(picture, shade, 0.45) if faded else picture, (left, top + _BAR))
+            _label(draw, font, side.footage, own, (left, top), tile[0], over)
             if column in panels:
-                canvas.paste(panels[column].at(own), (left, tile[1] + _BAR))
+                canvas.paste(panels[column].at(own // side.footage.moments), (left, top + tile[1] + _BAR))
         yield np.asarray(canvas)
 
 
@@ -185,29 +206,42 @@ def _fitted(frame: np.ndarray, tile: tuple[int, int]) -> Any:
     return whole
 
 
-def _label(draw: Any, font: Any, footage: Footage, step: int, left: int, width: int, over: bool) -> None:
-    draw.text((left + 8, _BAR // 2), footage.label, fill=_INK, font=font, anchor="lm")
+def _label(draw: Any, font: Any, footage: Footage, step: int, at: tuple[int, int], width: int, over: bool) -> None:
+    left, middle = at[0], at[1] + _BAR // 2
+    draw.text((left + 8, middle), footage.label, fill=_INK, font=font, anchor="lm")
     whole = footage.return_until(footage.num_steps)
-    total = whole if step == footage.num_frames - 1 else footage.return_until(step)
+    at_end = step == footage.num_frames - 1
+    total = whole if at_end else footage.return_until(step // footage.moments)
     words = ""
     if total is not None and whole is not None:
         # As many decimals throughout as the final return asks for, so that the number does not jump about.
         words = f"return {total:.{0 if abs(whole) >= 100 else 1}f}"
-    if over:
-        words = f"ended · {words}" if words else "ended"
-    draw.text((left + width - 8, _BAR // 2), words, fill=_QUIET, font=font, anchor="rm")
+    crash = footage.crashed and at_end
+    if over or crash:
+        ended = f"crashed in step {footage.num_steps}" if crash else "ended"
+        words = f"{ended} · {words}" if words else ended
+    draw.text((left + width - 8, middle), words, fill=_ALARM if crash else _QUIET, font=font, anchor="rm")
 
 
 def _caption(sides: Sequence[_Side], steps: np.ndarray) -> str:
-    who = " and ".join(side.footage.label for side in sides)
+    *most, last = [side.footage.label for side in sides]
+    who = f"{', '.join(most)} and {last}" if most else last
     totals = [
-        f"the {side.footage.label}'s episode has {side.footage.num_steps} steps and a return of {format_return(total)}"
-        for side in sides
-        if (total := side.footage.return_until(side.footage.num_steps)) is not None
+        f"{_named(shown.label)}'s episode has {shown.num_steps} steps and a return of {format_return(total)}"
+        for shown in (side.footage for side in sides)
+        if (total := shown.return_until(shown.num_steps)) is not None
     ]
     text = who[:1].upper() + who[1:] + (": " + "; ".join(totals) if totals else "") + "."
+    crashes = " and ".join(_named(side.footage.label) for side in sides if side.footage.crashed)
+    text += f" There is a crash of {crashes}." if crashes else ""
     longest = max(side.footage.num_frames for side in sides) - 1
-    return text + (f" The first {steps[-1]} steps are shown." if len(steps) and steps[-1] < longest else "")
+    shown = int(steps[-1]) // sides[0].footage.moments
+    return text + (f" The first {shown} steps are shown." if len(steps) and steps[-1] < longest else "")
+
+
+def _named(label: str) -> str:
+    """The expert, but BC."""
+    return f"the {label}" if label.islower() else label
 
 
 def _encode(frames: Iterator[np.ndarray], size: tuple[int, int]) -> bytes:

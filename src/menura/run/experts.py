@@ -4,14 +4,16 @@ import importlib
 import math
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from menura.core import BoxActions, RequestError, Spec
+from menura.core import AbstractPolicy, BoxActions, RequestError, Spec
 from menura.demonstrations.labels import labeled
 from menura.demonstrations.writers import save
 from menura.environments.base import Envs
+from menura.environments.driving import driver_of
 from menura.run.artifacts import checkpoint_dir, file_hash, load_policy, read_json, spec_from_json
 from menura.run.train import Checkpoint, Watcher
 
@@ -45,12 +47,21 @@ def imported(reference: str, option: str) -> Any:
     return found() if is_maker else found
 
 
-def load_expert(reference: str, env: Envs) -> Expert:
-    """The last policy of a run folder, or the object that ``module:object`` names."""
+SCRIPTED: dict[str, Callable[[str, dict[str, Any] | None], AbstractPolicy]] = {"idm": driver_of}
+"""Experts that need no training, by name: each is made for an environment's id and settings."""
+
+
+def load_expert(reference: str, env: Envs, env_kwargs: dict[str, Any] | None = None) -> Expert:
+    """The last policy of a run folder, one of :data:`SCRIPTED`, or the object that ``module:object`` names."""
     run = Path(reference)
+    if not run.exists() and reference in SCRIPTED:
+        return Expert(SCRIPTED[reference](env.id, env_kwargs))
     if not run.exists():
         if ":" not in reference:
-            raise RequestError(f"--expert {reference} is no run folder: name one, or an object as module:object.")
+            raise RequestError(
+                f"--expert {reference} is no run folder: name one, an object as module:object, or "
+                f"{' or '.join(SCRIPTED)}."
+            )
         actor = imported(reference, "--expert")
         if not callable(getattr(actor, "predict", None)):
             raise RequestError(f"--expert {reference} has no method predict(obs, deterministic=…) to ask for actions.")

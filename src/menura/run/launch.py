@@ -28,6 +28,7 @@ from menura.demonstrations.heldout import left_out
 from menura.demonstrations.readers import load, locate
 from menura.demonstrations.spaces import parts_of_space
 from menura.environments.base import Envs, NativeEnvs
+from menura.environments.driving import is_driving, outcome, road_of
 from menura.environments.history import spec_with_history
 from menura.environments.registry import make
 from menura.evaluation import UniformPolicy, evaluate
@@ -65,6 +66,8 @@ FINAL_EPISODES = 50
 """Episodes of the evaluation that ``result.json`` holds."""
 WARM_START = "warm_start.safetensors"
 """The file in a run folder that keeps the policy it began with."""
+ALL_STEPS = 10_000_000
+"""More than any evaluation has."""
 RANDOM_EPISODES = 20
 """Episodes of the uniform policy that it is compared with."""
 
@@ -272,7 +275,7 @@ def prepare(request: Request, *, warm_from: Path | None = None, reward_from: Pat
         warm = load_tree(warm_from, jax.eval_shape(lambda: _fresh_policy(request.learner, spec)))
     elif request.warm_start is not None:
         warm = warm_policy(request.learner, spec, load_policy(request.warm_start)[0])
-    expert = None if request.expert is None or env is None else load_expert(request.expert, env)
+    expert = None if request.expert is None or env is None else load_expert(request.expert, env, request.env_kwargs)
     reward = None
     if request.reward is not None:
         reward = read_reward(reward_from or request.reward, part=request.reward_part, form=request.reward_paid)
@@ -435,7 +438,15 @@ def evaluate_run(
     request = Request.from_json(config)
     env = make_env(request, FINAL_EPISODES, evaluation=True)
     assert env is not None
-    result = evaluate(env, policy, num_episodes=episodes, seed=_far_seed(seed, 1), deterministic=deterministic)
+    drives = is_driving(config["env"])
+    result = evaluate(
+        env,
+        policy,
+        num_episodes=episodes,
+        seed=_far_seed(seed, 1),
+        deterministic=deterministic,
+        keep_steps=ALL_STEPS if drives else 0,
+    )
     random_return = uniform_return(request) if random_return is None else random_return
     expert_return = config.get("expert_return")
     expert_return = math.nan if expert_return is None else expert_return
@@ -452,6 +463,7 @@ def evaluate_run(
         "random_return": random_return,
         "expert_return": expert_return,
         "normalized": normalized(result.mean, random_return, expert_return),
+        **(outcome(result.steps, episodes, road=road_of(config["env"], config["env_kwargs"])) if drives else {}),
     }
 
 

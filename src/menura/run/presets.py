@@ -205,6 +205,17 @@ DQN_PRESETS: tuple[Preset, ...] = (
     *(Preset(algorithm, "dqn", "Atari", 400_000, 8, _SOFT_ATARI_DQN) for algorithm in ("sqil", "lsiq")),
 )
 
+_ROADS = ("merge", "highway", "highway-fast", "roundabout")
+"""Families of highway-env."""
+
+_DRIVING = {
+    # Many copies, because a step of EnvPool costs less than the call that chooses its actions.
+    "forward.num_steps": 32,
+    "forward.gamma": 0.99,
+    "gradient_norm": 0.0,
+    "reward_form": "auto",
+}
+
 PRESETS: tuple[Preset, ...] = (
     Preset("ppo", None, "discrete", 200_000, 16, {"num_minibatches": 8, "ent_coef": 0.01}),
     Preset("ppo", None, "pixels", 100_000, 16, {"num_minibatches": 8, "ent_coef": 0.01}),
@@ -276,6 +287,16 @@ PRESETS: tuple[Preset, ...] = (
     Preset("gail", "sac", "box", 150_000, 8, _SCORED_REPLAY),
     Preset("gail", "sac", "HalfCheetah", 80_000, 8, _SCORED_REPLAY),
     Preset("gail", "sac", "Ant", 500_000, 8, _SCORED_REPLAY | {"forward.replay_size": 200_000}),
+    *(Preset(algorithm, "trpo", family, 200_000, 128, _DRIVING) for algorithm in ("gail", "airl") for family in _ROADS),
+    *(
+        Preset(algorithm, None, family, total_steps, num_envs, fields)
+        for algorithm, total_steps, num_envs, fields in (
+            ("bc", 2_000_000, 32, {}),
+            ("dagger", 2_600, 4, {"num_steps": 65}),
+            ("ppo", 300_000, 32, {"num_steps": 64, "num_minibatches": 8, "gamma": 0.95, "ent_coef": 0.01}),
+        )
+        for family in _ROADS
+    ),
     *(
         Preset(algorithm, "sac", family, total_steps, 8, fields)
         for algorithm in ("sqil", "lsiq")
