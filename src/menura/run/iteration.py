@@ -168,12 +168,14 @@ def overlapped_iteration(problem: Problem, source: FrameReplay) -> Callable[...,
     """One iteration from a replay on the host: acting and learning go on side by side.
 
     Both begin with the state and the replay that the iteration before left, and the new rollout joins the replay when
-    both are done; so the numbers do not depend on which was faster. An imitation learner's replay holds no reward.
+    both are done; so the numbers do not depend on which was faster. An imitation learner's replay holds the environment's
+    reward only where it was asked to heed it.
     """
     learner, expert = problem.learner, problem.expert
     assert problem.env is not None
     assert not isinstance(problem.env, NativeEnvs)
-    env, imitates = problem.env, not isinstance(learner, AbstractForwardLearner)
+    env = problem.env
+    is_blind = not isinstance(learner, AbstractForwardLearner) and getattr(learner, "task_coef", 0.0) == 0.0
     update = jax.jit(update_from_source(learner), compiler_options=QUICK_COMPILATION)
     policy_of = jax.jit(learner.policy)
     worker = ThreadPoolExecutor(1)
@@ -193,7 +195,7 @@ def overlapped_iteration(problem: Problem, source: FrameReplay) -> Callable[...,
         if truncate:
             end_open_episodes(rollout)
         outcome = (rollout.reward, rollout.terminated, rollout.truncated)
-        if imitates:
+        if is_blind:
             rollout = dataclasses.replace(rollout, reward=np.zeros_like(rollout.reward))
         if learning is None:
             # The first rollout: there was nothing to learn from beside it.
