@@ -144,7 +144,7 @@ def register_driving(env_id: str, env_kwargs: dict[str, Any] | None) -> tuple[st
     Settings may be given as EnvPool takes them, one by one, or as highway-env does, in ``config``.
     """
     try:
-        importlib.import_module("highway_env")._register_highway_envs()
+        importlib.import_module("highway_env")
     except ModuleNotFoundError as error:
         raise RequestError(
             f"{env_id} needs EnvPool, or highway-env: `pip install 'menura[envpool]'` or `'menura[highway]'`."

@@ -109,7 +109,7 @@ def _drawn(
     """An episode that is drawn from its observations."""
     if road_of(env_id) is None:
         return Footage(label, obs, rewards, num_steps, _STEPS_PER_SECOND.get(family_of(env_id), 30.0))
-    crash = rewards is not None and bool(crashed(np.asarray(rewards[-1]), np.asarray(terminated)))
+    crash = rewards is not None and bool(crashed(rewards[-1:], np.array([terminated]))[0])
     return Footage(label, obs, rewards, num_steps, float(MOMENTS), moments=MOMENTS, crashed=crash)
 
 
