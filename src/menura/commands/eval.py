@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> None:
     print(f"expert {result['expert_return']:.1f} · random {result['random_return']:.1f} · ", end="")
     print(f"normalized {result['normalized']:.3f} (0 is random, 1 is the expert)")
     if "crash_rate" in result:
-        low, high, speed = (result.get(name) for name in ("crash_rate_low", "crash_rate_high", "mean_speed"))
+        low, high, speed = result["crash_rate_low"], result["crash_rate_high"], result.get("mean_speed")
         print(
             f"crashed in {100 * result['crash_rate']:.1f}% (95% interval {100 * low:.1f} to {100 * high:.1f})", end=""
         )

@@ -168,8 +168,8 @@ def overlapped_iteration(problem: Problem, source: FrameReplay) -> Callable[...,
     """One iteration from a replay on the host: acting and learning go on side by side.
 
     Both begin with the state and the replay that the iteration before left, and the new rollout joins the replay when
-    both are done; so the numbers do not depend on which was faster. An imitation learner's replay holds the environment's
-    reward only where it was asked to heed it.
+    both are done; so the numbers do not depend on which was faster. An imitation learner's replay holds the
+    environment's reward only where it was asked to heed it.
     """
     learner, expert = problem.learner, problem.expert
     assert problem.env is not None

@@ -451,6 +451,10 @@ def evaluate_run(
     expert_return = config.get("expert_return")
     expert_return = math.nan if expert_return is None else expert_return
     _close(env)
+    driven: dict[str, Any] = {}
+    if drives:
+        assert result.steps is not None
+        driven = outcome(result.steps, episodes, road=road_of(config["env"], config["env_kwargs"]))
     return {
         "env": config["env"],
         "algorithm": config["algorithm"],
@@ -463,7 +467,7 @@ def evaluate_run(
         "random_return": random_return,
         "expert_return": expert_return,
         "normalized": normalized(result.mean, random_return, expert_return),
-        **(outcome(result.steps, episodes, road=road_of(config["env"], config["env_kwargs"])) if drives else {}),
+        **driven,
     }
 
 
