@@ -61,7 +61,7 @@ def convolution(
 
     # XLA's convolution for CPUs takes twenty times as long within a loop as outside, and every learner loops over its
     # gradient steps within one program; as a product of matrices it takes the same time in both, and less than that.
-    return jax.lax.platform_dependent(picture, kernel, cpu=_by_products(stride), default=by_xla) + bias[None, None, :]
+    return jax.lax.platform_dependent(picture, kernel, cpu=_by_products(stride), default=by_xla) + bias[None, None]
 
 
 def _by_products(stride: int) -> Callable[[Array, Array], Array]:

@@ -93,12 +93,12 @@ class PictureNetwork(eqx.Module):
         return self.of_numbers(decoded(obs, self.encoder.parts), beside)
 
     @property
-    def weights(self) -> tuple[Float[Array, "_out _in"], ...]:
+    def weights(self) -> tuple[Any, ...]:
         """The head's, as a network of vectors has them."""
         return self.head.weights
 
     @property
-    def biases(self) -> tuple[Float[Array, " _out"], ...]:
+    def biases(self) -> tuple[Any, ...]:
         """The head's."""
         return self.head.biases
 

@@ -236,7 +236,7 @@ def test_check_names_source_episode_step_and_field(field, change, message):
 
 
 def test_check_refuses_images_and_empty_sets():
-    with pytest.raises(RequestError, match="not images"):
+    with pytest.raises(RequestError, match="as bytes .uint8., not as other numbers"):
         demos_of(Episode(np.zeros((3, 8, 8)), np.zeros(2), None, True, 2)).check()
     with pytest.raises(RequestError, match="no components"):
         demos_of(Episode(np.zeros((3, 0)), np.zeros(2), None, True, 2)).check()

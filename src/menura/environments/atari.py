@@ -93,8 +93,9 @@ def make_atari(
     if evaluation:
         settings = dataclasses.replace(settings, episodic_life=False, reward_clip=False)
     envs = _make_single(env_id, num_envs, backend, settings)
-    length = STACK if history == 1 else history
-    return HostHistory(envs, length)
+    stacked = HostHistory(envs, STACK if history == 1 else history)
+    stacked.id = env_id
+    return stacked
 
 
 def _settings(env_id: str, env_kwargs: dict[str, Any]) -> AtariSettings:
@@ -128,7 +129,6 @@ def _make_single(env_id: str, num_envs: int, backend: str, settings: AtariSettin
             raise RequestError(f"{env_id} needs ale-py: `pip install 'menura[atari]'`, or EnvPool ('menura[envpool]').")
         envs = GymnasiumEnvs(lambda: AtariPlay(game, settings), num_envs, num_threads=min(2, num_envs))
         envs.max_episode_steps = settings.max_episode_steps
-    envs.id = env_id
     return envs
 
 

@@ -142,5 +142,6 @@ def over_steps(obs: Any, rows: np.ndarray, spec: Spec) -> np.ndarray:
     """Of an episode's single observations, those at ``rows``, each with the past that belongs to it."""
     back = np.arange(-spec.history + 1, 1)
     index = np.maximum(rows[:, None] + back, 0)
-    past = np.asarray(obs[index.reshape(-1)]).reshape(len(rows), spec.history, -1)
-    return in_a_row(past, spec_without_history(spec))
+    single = spec_without_history(spec)
+    past = np.asarray(obs[index.reshape(-1)]).reshape(len(rows), spec.history, single.obs_size)
+    return in_a_row(past, single)

@@ -74,8 +74,9 @@ def compare_rewards(
     if a == b == ENV:
         raise RequestError("Name a run to compare the environment's own reward with.")
     read = [None if name == ENV else read_reward(Path(name), part=part, form=form) for name in (a, b)]
-    description = next(found for found in read if found is not None)[1]
-    env = make(description["env"], num_envs=ROLLOUT_ENVS, env_kwargs=description["env_kwargs"])
+    first, description = next(found for found in read if found is not None)
+    history = first.spec.history
+    env = make(description["env"], num_envs=ROLLOUT_ENVS, env_kwargs=description["env_kwargs"], history=history)
     named = []
     for name, found in zip((a, b), read, strict=True):
         if found is None:

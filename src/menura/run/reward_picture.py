@@ -39,7 +39,17 @@ def picture_of_run(
     reward, description = read_reward(run, checkpoint, part=part, form=form)
     has_policy = (run / "config.json").is_file()
     policy, config = load_policy(run, checkpoint) if has_policy else (None, description)
-    env = make(config["env"], num_envs=EPISODES, backend=config["backend"], env_kwargs=config["env_kwargs"])
+    if reward.spec.parts:
+        raise RequestError(
+            f"{run} learned a reward of pictures, which have no axes to draw it over: compare it instead."
+        )
+    env = make(
+        config["env"],
+        num_envs=EPISODES,
+        backend=config["backend"],
+        env_kwargs=config["env_kwargs"],
+        history=reward.spec.history,
+    )
     check_fits(reward, env.spec, env_id=env.id, source=run)
     played = {"random": record(env, UniformPolicy(env.spec), EPISODES, seed=seed, deterministic=False)}
     if policy is not None:
