@@ -28,6 +28,7 @@ MINUTES: dict[tuple[str, ...], float] = {
     ("gail_paper.py", "--part", "classic"): 40,
     ("bench_sac.py",): 60,
     ("bench_offpolicy.py",): 90,
+    ("bench_humanoid.py",): 110,
     ("bench_humanoid_motion.py",): 100,
     ("bench_gail_mujoco.py",): 120,
     ("bench_pong.py",): 600,

@@ -40,7 +40,6 @@ assert SMALL.keys() == ALGORITHMS.keys(), "Give every registered algorithm a sma
 VARIANTS = {
     "gail-sac": GAIL(forward=SMALL_SAC, reward_form="logit", num_score_steps=2, score_batch_size=16, hidden_sizes=(8,)),
     "sqil-dqn": SQIL(forward=DQN(**{**vars(SMALL_DQN), "temperature": 0.1})),
-    "lsiq-dqn": LSIQ(forward=DQN(**{**vars(SMALL_DQN), "temperature": 0.1})),
     "gail-dqn": GAIL(forward=SMALL_DQN, reward_form="logit", num_score_steps=2, score_batch_size=16, hidden_sizes=(8,)),
 }
 """Learners of SMALL with other learners inside, where that makes another program of them."""

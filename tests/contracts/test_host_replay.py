@@ -1,6 +1,7 @@
 """Training from a replay on the host: acting beside learning, checkpoints in chunks, and memory that is refused."""
 
 import dataclasses
+import threading
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ import menura
 from menura.core import RequestError
 from menura.environments import make
 from menura.forward.dqn import DQN
+from menura.frame_replay import FrameReplay
 from menura.run import memory
 from menura.run.folder import RunFolder, load_checkpoint
 from menura.run.launch import Request
@@ -59,9 +61,38 @@ def test_a_stopped_run_goes_on_to_the_numbers_of_one_that_never_stopped(tmp_path
     np.testing.assert_array_equal(np.array(whole.rows), np.array(first.rows + second.rows))
     for a, b in zip(jax.tree.leaves(run.state), jax.tree.leaves(again.state), strict=True):
         np.testing.assert_array_equal(a, b)
-    # Chunks hold what came since the one before, and none holds the whole.
+    newest = sorted((tmp_path / "run" / "replay").iterdir())[-1]
+    newest.unlink()
+    with pytest.raises(RequestError, match="lacks transitions from"):
+        load_checkpoint(tmp_path / "run", Pictures())
     assert whole.rows[-1][1] > 0
     assert whole.memory == LEARNER.host_replay(Pictures.spec, 2).num_bytes
+
+
+def test_acting_and_learning_go_on_at_the_same_time(monkeypatch):
+    both = threading.Barrier(2, timeout=60)
+    draw = FrameReplay.draw
+
+    class Waiting(Pictures):
+        """Its ninth step, the first of the second rollout, waits for batches to be drawn, and they for it."""
+
+        steps = 0
+
+        def step(self, action):
+            """One frame more."""
+            self.steps += 1
+            if self.steps == 9:
+                both.wait()
+            return super().step(action)
+
+    def draw_beside(self, key):
+        if self.count == 8 and threading.current_thread() is not threading.main_thread():
+            both.wait()
+        return draw(self, key)
+
+    monkeypatch.setattr(FrameReplay, "draw", draw_beside)
+    assert train(LEARNER, Waiting(), total_steps=32).env_steps == 32
+    assert not both.broken
 
 
 def test_pictures_from_a_simulator_are_kept_on_the_host_and_all_else_on_the_device():
@@ -79,7 +110,7 @@ def test_pictures_from_a_simulator_are_kept_on_the_host_and_all_else_on_the_devi
 
 def test_a_replay_that_does_not_fit_is_refused_before_it_is_allocated(monkeypatch):
     monkeypatch.setattr(memory, "available_bytes", lambda: 10_000_000)
-    monkeypatch.setattr(menura.frame_replay.FrameReplay, "allocate", lambda self: pytest.fail("allocated"))
+    monkeypatch.setattr(FrameReplay, "allocate", lambda self: pytest.fail("allocated"))
     large = dataclasses.replace(LEARNER, replay_size=1_000_000)
     with pytest.raises(RequestError, match=r"replay_size=1000000 takes .* MB of memory and 10 MB are free: make it"):
         train(large, Pictures(), total_steps=100)

@@ -137,7 +137,7 @@ def _gymnasium_ids() -> list[str]:
     from menura.environments.motion.gymnasium_env import register
 
     register()
-    return [env_id for env_id, spec in gymnasium.registry.items() if isinstance(spec.entry_point, str)]
+    return [env_id for env_id, spec in gymnasium.registry.items() if isinstance(spec.entry_point, str | type)]
 
 
 def _make_object(env: Any, num_envs: int, backend: str, env_kwargs: dict[str, Any]) -> Envs:

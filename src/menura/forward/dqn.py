@@ -1,5 +1,6 @@
 """Deep Q-learning (Mnih et al. 2015), with what was found to help it since as switches, and its soft form."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -239,6 +240,10 @@ class DQN(AbstractReplayLearner):
     def entropy_reward(self, state: DQNState) -> Float[Array, ""]:
         """τ times the policy's entropy where it acted last: soft Q-learning aims at none of its own."""
         return self.temperature * state.entropy
+
+    def most_entropy_reward(self, state: DQNState) -> Hyper:
+        """τ times the entropy of the uniform policy."""
+        return self.temperature * math.log(state.values.num_actions)
 
     def learn(
         self,

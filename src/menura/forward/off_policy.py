@@ -52,3 +52,7 @@ class AbstractReplayLearner(AbstractForwardLearner):
     @abc.abstractmethod
     def entropy_reward(self, state: Any) -> Float[Array, ""]:
         """What a step earns, beside its reward, where the policy has the entropy that is aimed at."""
+
+    @abc.abstractmethod
+    def most_entropy_reward(self, state: Any) -> Hyper | None:
+        """The most that a step can earn beside its reward; ``None`` where that has no limit."""

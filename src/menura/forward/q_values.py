@@ -86,6 +86,11 @@ class ActionValues(eqx.Module):
             MLP(width, num_actions, (), out_scale=0.1, key=advantage_key),
         )
 
+    @property
+    def num_actions(self) -> int:
+        """How many values there are."""
+        return (self.network if self.heads is None else self.heads[1]).biases[-1].shape[0]
+
     def __call__(self, obs: Observed[Array, " obs"]) -> Float[Array, " actions"]:
         """Q(obs, a) for every action a."""
         output = self.network(obs)

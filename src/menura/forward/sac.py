@@ -314,6 +314,9 @@ class SAC(AbstractReplayLearner):
         """α times the entropy aimed at."""
         return jnp.exp(state.log_temperature) * self._target_entropy(state.policy)
 
+    def most_entropy_reward(self, state: SACState) -> None:
+        """None: the temperature may rise."""
+
     def learn(
         self,
         state: SACState,

@@ -47,7 +47,13 @@ class SQIL(AbstractHolder):
         def reward_of(step):
             return with_worth_of_ending(step.reward, step.terminated, worth)
 
-        state, metrics = self.forward.learn(state, reward_of, key=key, demos=expert, num_rows=demos.num_train)
+        # Departs from Reddy et al. 2020: where the entropy that is paid has a limit, targets are held to what rewards
+        # of 0 and 1 can add up to, because one value alone, without a twin, can run away from it.
+        entropy = self.forward.most_entropy_reward(state)
+        target_range = None if entropy is None else (0.0, (1 + entropy) / (1 - self.forward.gamma))
+        state, metrics = self.forward.learn(
+            state, reward_of, key=key, demos=expert, num_rows=demos.num_train, target_range=target_range
+        )
         if demos.heldout.obs.shape[0] > 0:
             metrics["loss/heldout"] = negative_log_likelihood(
                 self.forward.final_policy(state), demos.heldout, demos.num_heldout

@@ -126,9 +126,10 @@ _CONTROL = _DQN | {
 _SOFT_DQN = {
     "forward.num_steps": 8,
     "forward.num_updates": 32,
+    "forward.batch_size": 128,
     "forward.replay_size": 50_000,
-    "forward.learning_rate": 5e-4,
-    "forward.target_every": 128,
+    "forward.learning_rate": 1e-4,
+    "forward.target_every": 256,
     "forward.exploration_steps": 5_000,
     "forward.final_exploration": 0.01,
     "forward.temperature": 0.1,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from menura.core import RequestError
 from menura.frame_replay import FrameReplay
 from menura.run.artifacts import load_arrays, save_arrays
 
@@ -40,13 +41,19 @@ class ReplayFiles:
     def restore(self, source: FrameReplay, checkpoint: Path) -> None:
         """Fill a replay with what it held at a checkpoint; chunks that were written later are removed."""
         standing = load_arrays(checkpoint / STANDING)
-        for _, end, path in self._chunks():
+        reached = int(standing["oldest"].min())
+        for first, end, path in self._chunks():
             if end > int(standing["count"]):
                 path.unlink()
                 continue
+            if first > reached:
+                break
+            reached = max(reached, end)
             arrays = load_arrays(path)
             slabs = np.frombuffer(zlib.decompress(arrays["slabs"].tobytes()), np.uint8)
             source.add_chunk(arrays | {"slabs": slabs})
+        if reached < int(standing["count"]):
+            raise RequestError(f"{self.folder} lacks transitions from {reached} on: put its files back.")
         source.stand_at(standing)
 
     def remove(self) -> None:

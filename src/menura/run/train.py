@@ -328,11 +328,11 @@ def _host_replay(
     inner = replay_learner_of(learner)
     if inner is None or num_envs == 0:
         return None
-    require_memory(learner, spec, num_envs)
     for watcher in watchers:
         watcher.on_memory(replay_bytes(learner, spec, num_envs))
     if resume is not None and resume.source is not None:
         return resume.source
+    require_memory(learner, spec, num_envs)
     source = inner.host_replay(spec, num_envs)
     if source is not None:
         source.allocate()
