@@ -26,7 +26,7 @@ def test_the_commands_of_the_page_run_as_written(repository, tmp_path, monkeypat
     code, _, err = run(capsys, *convert[1:])
     assert code == 0, err
     # All that is not as written: one update of the policy in place of thousands.
-    code, out, err = run(capsys, *train[1:], "--total-steps", "2048", "--logger", "csv")
+    code, out, err = run(capsys, *train[1:], "--total-steps", "4096", "--logger", "csv")
     assert code == 0, err
     folder = out.strip().splitlines()[-1]
     assert video[1:3] == ["video", "runs/MotionWalk-v0/gail/*"]
