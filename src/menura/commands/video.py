@@ -98,6 +98,7 @@ def video_of_runs(
     labels = [_label(run.name, config) for run, (_, config) in zip(runs, loaded, strict=True)]
     labels = labels if len(runs) > 1 else ["learner"]
     players = [(policy, label, own.get("history", 1)) for (policy, own), label in zip(loaded, labels, strict=True)]
+    pictures = bool(config["spec"].get("parts"))
     note = ""
     try:
         if expert is not None:
@@ -111,6 +112,7 @@ def video_of_runs(
                     env_kwargs=env_kwargs,
                     backend=backend,
                     history=history,
+                    pictures=pictures,
                     seed=seed + index,
                     label=label,
                 )
