@@ -1,5 +1,6 @@
 """Pictures on the command line: trained with a history, recorded without one, imitated, resumed and shown."""
 
+import jax.numpy as jnp
 import numpy as np
 
 from menura.cli import main
@@ -57,4 +58,4 @@ def test_a_history_goes_through_training_recording_and_imitating(tmp_path):
     policy, config = load_policy(only_run(tmp_path / "clone"))
     obs = make("FlickerCatch-v0", history=3, env_kwargs={"rows": 5, "columns": 3}).spec
     assert config["spec"]["obs_size"] == obs.obs_size == 45
-    assert policy(np.zeros(45, np.uint8)).shape == ()
+    assert policy(jnp.zeros(45, jnp.uint8)).shape == ()

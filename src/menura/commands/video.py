@@ -73,6 +73,7 @@ def video_of_run(
                 env_kwargs=env_kwargs,
                 backend=config.get("backend") or "auto",
                 history=config.get("history", 1),
+                pictures=bool(config["spec"].get("parts")),
                 seed=seed + index,
             )
             for index in range(episodes)

@@ -27,10 +27,11 @@ def spec_without_history(spec: Spec) -> Spec:
 
 def in_a_row(past: Observed[AnyArray, "*batch history size"], single: Spec) -> Observed[AnyArray, "*batch obs"]:
     """Single observations, the oldest first, as one: part by part, each with its own past."""
-    batch, sizes = past.shape[:-2], [part.num_bytes for _, part in single.parts] or [past.shape[-1]]
+    *batch, history, whole = past.shape
+    sizes = [part.num_bytes for _, part in single.parts] or [whole]
     pieces, start = [], 0
     for size in sizes:
-        pieces.append(past[..., start : start + size].reshape(*batch, -1))
+        pieces.append(past[..., start : start + size].reshape(*batch, history * size))
         start += size
     if len(pieces) == 1:
         return pieces[0]

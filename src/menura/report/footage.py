@@ -103,31 +103,31 @@ def record(
     env_kwargs: dict[str, Any] | None = None,
     backend: str = "auto",
     history: int = 1,
+    pictures: bool = False,
     seed: int = 0,
     max_steps: int = 1000,
     label: str = "learner",
 ) -> Footage:
     """An episode that ``policy(obs)`` plays, with what is needed to draw it.
 
-    Environments that ``report.drawing`` draws, and those that are seen as pictures, are played on ``backend``; others
-    on Gymnasium, because they have to draw themselves.
+    Environments that ``report.drawing`` draws, and those of which the policy sees ``pictures``, are played on
+    ``backend``; others on Gymnasium, because they have to draw themselves.
     """
     from menura.environments import make
     from menura.report import drawing
 
     act = _Actor(policy)
     try:
-        env: Any = make(
-            env_id,
-            backend=backend,  # pyright: ignore[reportArgumentType]
-            env_kwargs=env_kwargs,
-            history=history,
-            evaluation=True,
-        )
-        if drawing.can_draw(env_id) or env.spec.parts:
+        if drawing.can_draw(env_id) or pictures:
+            env: Any = make(
+                env_id,
+                backend=backend,  # pyright: ignore[reportArgumentType]
+                env_kwargs=env_kwargs,
+                history=history,
+                evaluation=True,
+            )
             footage = _play(env, act, seed, max_steps, label)
         else:
-            _close(env)
             footage = _play_gymnasium(env_id, act, env_kwargs, history, seed, max_steps, label)
     except RequestError as error:
         raise CannotRender(f"There is no video: {error}") from error
