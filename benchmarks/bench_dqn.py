@@ -29,6 +29,8 @@ TASKS = {"CartPole-v1": (500.0, 50_000), "LunarLander-v3": (154.0, 100_000), "Ac
 TASKS |= {"MountainCar-v0": (-100.8, 120_000)}
 """What the zoo of Stable-Baselines3 has, and its steps."""
 ATARI = Spec(4 * 84 * 84, DiscreteActions(6), (("observation", Images(4, 84, 84)),), history=4)
+TRANSITIONS = 1_000_000
+"""In the replay that is measured."""
 AS_THEIRS = DQN(
     num_steps=8, num_updates=16, batch_size=32, replay_size=20_000, learning_starts=2_000, learning_rate=1e-4,
     target_every=250, exploration_steps=200_000, final_exploration=0.01, double=False, hidden_sizes=(),
@@ -80,7 +82,7 @@ def one_row(arguments: Any, row: str, measure: Any) -> None:
 def replay() -> dict[str, Any]:
     """Fill a replay to the brim with noise, and draw from it."""
     before = resident()
-    source = FrameReplay(ATARI, 1_000_000, 8, num_updates=1, batch_size=32)
+    source = FrameReplay(ATARI, TRANSITIONS, 8, num_updates=1, batch_size=32)
     source.allocate()
     rng = np.random.default_rng(0)
     num_steps = 125
@@ -90,7 +92,7 @@ def replay() -> dict[str, Any]:
     ended = no.copy()
     ended[-1] = True
     rollout = Transition(stacks[:-1], zero.astype(np.int32), zero, stacks[1:], no, ended, zero)
-    while source.size < 1_000_000:
+    while source.size < TRANSITIONS:
         source.add(rollout)
     memory = resident() - before
     seconds = []

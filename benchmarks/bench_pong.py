@@ -20,6 +20,7 @@ ENV, SIDE, SEED = "Pong-v5", 52, 0
 EVAL_EVERY, GAMES, HOURS = 100_000, 30, 2.5
 FRAME_SKIP, STEPS_AN_ITERATION = 4, 250_000
 """Dopamine plots a point for every 250,000 steps of four frames."""
+SHOWN_ITERATIONS = 40
 WAYS: dict[str, tuple[str, ...]] = {
     "bc": ("bc",),
     "SQIL with DQN": ("sqil", "--forward", "dqn"),
@@ -135,24 +136,27 @@ def draw(run: Path, data: Path) -> None:
     import matplotlib.pyplot as plt
     import numpy as np
 
-    points = [p for p in json.loads(curve_file(data).read_text()) if p["Agent"] == "DQN"]
-    by_iteration: dict[int, list[float]] = {}
-    for point in points:
-        by_iteration.setdefault(point["Iteration"], []).append(point["Value"])
-    frames = np.array([FRAME_SKIP * STEPS_AN_ITERATION * (i + 1) for i in sorted(by_iteration)]) / 1e6
-    values = [by_iteration[i] for i in sorted(by_iteration)]
-    shown = frames <= 40
-    figure, axes = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
-    mean = np.array([np.mean(v) for v in values])
-    low, high = np.array([min(v) for v in values]), np.array([max(v) for v in values])
-    axes.fill_between(frames[shown], low[shown], high[shown], color="gray", alpha=0.25, lw=0)
-    axes.plot(frames[shown], mean[shown], color="gray", label="Dopamine's DQN, 84 × 84, sticky actions, 5 runs")
+    points = json.loads(curve_file(data).read_text())
+    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    for agent, label, style in (
+        ("DQN (Adam + MSE in JAX)", "Dopamine's DQN with Adam, 84 × 84, sticky actions, 5 runs", "-"),
+        ("DQN", "the same with RMSProp, as published", ":"),
+    ):
+        by_iteration: dict[int, list[float]] = {}
+        for point in points:
+            if point["Agent"] == agent and point["Iteration"] < SHOWN_ITERATIONS:
+                by_iteration.setdefault(point["Iteration"], []).append(point["Value"])
+        frames = np.array([FRAME_SKIP * STEPS_AN_ITERATION * (i + 1) for i in by_iteration]) / 1e6
+        values = np.array(list(by_iteration.values()))
+        axes.plot(frames, values.mean(axis=1), style, color="gray", label=label)
+        if style == "-":
+            axes.fill_between(frames, values.min(axis=1), values.max(axis=1), color="gray", alpha=0.25, lw=0)
     own = evaluations(run)
     label = f"menura's DQN, {SIDE} × {SIDE}, no sticky actions, 1 run"
     axes.plot([FRAME_SKIP * steps / 1e6 for steps, *_ in own], [value for _, value, _ in own], "C0", label=label)
     axes.axhline(18, color="black", lw=0.8, ls=":")
     axes.set(xlabel="frames of the game, millions", ylabel="return of a game of Pong", ylim=(-22, 22))
-    axes.legend(loc="lower right", frameon=False)
+    figure.legend(loc="outside upper left", frameon=False)
     axes.grid(alpha=0.3)
     figure.savefig(REPOSITORY / "docs" / "images" / "pong.png", dpi=130)
     plt.close(figure)

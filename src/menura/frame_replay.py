@@ -233,9 +233,12 @@ class FrameReplay:
 
     def note(self, drawn: Drawn, td_error: np.ndarray) -> None:
         """Take over the errors that an update found, where transitions are drawn by them."""
-        if self.tree is not None:
+        # Before learning_starts there are none.
+        if self.tree is not None and np.any(td_error):
             powered = priority(np.asarray(td_error, np.float64), exponent=self.priority_exponent)
-            self.tree.set(np.asarray(drawn.batches.index).ravel(), powered.ravel())
+            # Where half of a batch were demonstrations, only the first of what was drawn were learned from.
+            index = np.asarray(drawn.batches.index)[:, : td_error.shape[1]]
+            self.tree.set(index.ravel(), powered.ravel())
 
     def chunk(self, first: int) -> dict[str, np.ndarray]:
         """Every copy's transitions from number ``first`` on, with their slabs one copy after another."""

@@ -10,6 +10,7 @@ import pytest
 import menura
 from menura.core import RequestError
 from menura.environments import make
+from menura.evaluation import UniformPolicy
 from menura.forward.dqn import DQN
 from menura.frame_replay import FrameReplay
 from menura.run import memory
@@ -93,6 +94,23 @@ def test_acting_and_learning_go_on_at_the_same_time(monkeypatch):
     monkeypatch.setattr(FrameReplay, "draw", draw_beside)
     assert train(LEARNER, Waiting(), total_steps=32).env_steps == 32
     assert not both.broken
+
+
+def test_an_imitation_learners_replay_holds_no_reward(monkeypatch):
+    added, add = [], FrameReplay.add
+
+    def watched(self, rollout):
+        added.append(rollout)
+        add(self, rollout)
+
+    monkeypatch.setattr(FrameReplay, "add", watched)
+    demos = menura.record(Pictures(), UniformPolicy(Pictures.spec), 2, seed=0, deterministic=False)
+    seen = Losses()
+    train(menura.SQIL(forward=LEARNER), Pictures(), demos, total_steps=48, watchers=[seen])
+    assert len(added) == 3
+    assert all(np.all(rollout.reward == 0) for rollout in added)
+    # Learning begins once 32 steps were learned from, one rollout after they were taken.
+    assert [loss > 0 for _, loss, _ in seen.rows] == [False, False, True]
 
 
 def test_pictures_from_a_simulator_are_kept_on_the_host_and_all_else_on_the_device():

@@ -21,7 +21,7 @@ def footage():
     learner = DQN(hidden_sizes=(8,))
     spec = make("Catch-v0").spec
     state = learner.init(spec, key=jax.random.key(0))
-    return record("Catch-v0", learner.final_policy(state)), learner.final_policy(state)
+    return record("Catch-v0", learner.final_policy(state), pictures=True), learner.final_policy(state)
 
 
 def test_footage_of_a_q_policy_holds_the_value_of_every_action_in_every_picture(footage):
