@@ -12,8 +12,6 @@ IMAGES = REPOSITORY / "docs" / "images"
 COLORS = {"expert": "#22262b", "bc": "#0072B2", "dagger": "#D55E00", "gail": "#009E73", "airl": "#AA4499"}
 """Okabe & Ito (2008)."""
 SHOWN = {"expert": "expert", "bc": "BC", "dagger": "DAgger", "gail": "GAIL", "airl": "AIRL", "cloning": "cloning"}
-SPEED = 27.0
-"""m/s of the vehicle whose reward is drawn."""
 
 
 def figure_of(columns: int, *, width: float = 8.6, height: float = 3.4) -> tuple[Any, Any]:
@@ -95,7 +93,7 @@ def shift(told: Mapping[str, Mapping[str, tuple[float, float]]], path: Path = IM
 def reward_maps(runs: Mapping[str, Any], spec: Any, demos: Any, path: Path = IMAGES / "merge_reward.png") -> None:
     """What a second behind a leader is paid, by the gap and the relative speed: learned, and the environment's own."""
     from menura.environments.driving.outcome import merge_reward
-    from menura.environments.driving.scene import FASTER, IDLE, SLOWER
+    from menura.environments.driving.scene import IDLE
     from menura.report.charts import CRUISING, chart_of
     from menura.run.reward import reward_in
 
@@ -111,16 +109,12 @@ def reward_maps(runs: Mapping[str, Any], spec: Any, demos: Any, path: Path = IMA
     for name, run in runs.items():
         reward = reward_in(run.learner, run.state.score, spec, form="logit")
         pay = jax.jit(jax.vmap(lambda o, a, reward=reward: reward(o, a, o)))
-        each = [np.asarray(pay(obs, np.full(len(obs), action))) for action in (IDLE, FASTER, SLOWER)]
-        # What going on pays, beside braking: where it is blue, the score wants the brake.
-        maps[f"{SHOWN[name]}'s score: keeping one's\nspeed less braking"] = (each[0] - each[2]).reshape(gap.shape)
+        values = np.asarray(pay(obs, np.full(len(obs), IDLE))).reshape(gap.shape)
+        what = "of going on as before" if reward.sees_actions else "of the state"
+        maps[f"{SHOWN[name]}'s score\n{what}"] = values
     seen = chart.of_obs(np.concatenate([np.asarray(e.obs) for e in demos.episodes]))
     for axis, (title, values) in zip(np.atleast_1d(axes), maps.items(), strict=True):
-        if values.min() < 0 < values.max():
-            most = np.abs(values).max()
-            image = axis.pcolormesh(gap, relative, values, cmap="RdBu", vmin=-most, vmax=most, shading="nearest")
-        else:
-            image = axis.pcolormesh(gap, relative, values, cmap="cividis", shading="nearest")
+        image = axis.pcolormesh(gap, relative, values, cmap="cividis", shading="nearest")
         figure.colorbar(image, ax=axis)
         axis.plot(*seen.T, ".", color="black", markersize=1.5, alpha=0.5)
         axis.set(title=title, xlabel="gap (m)", xlim=(0, 60), ylim=(-12, 12))

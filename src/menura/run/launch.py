@@ -447,6 +447,9 @@ def evaluate_run(
         deterministic=deterministic,
         keep_steps=ALL_STEPS if drives else 0,
     )
+    driven = {}
+    if drives and result.steps is not None:
+        driven = outcome(result.steps, episodes, road=road_of(config["env"], config["env_kwargs"]))
     random_return = uniform_return(request) if random_return is None else random_return
     expert_return = config.get("expert_return")
     expert_return = math.nan if expert_return is None else expert_return
