@@ -156,8 +156,15 @@ DQN_PRESETS: tuple[Preset, ...] = (
         4,
         _DQN | {"learning_rate": 5e-4, "target_every": 128, "exploration_steps": 8_000, "final_exploration": 0.04},
     ),
-    Preset("dqn", None, "Acrobot", 100_000, 4, _CONTROL | {"num_steps": 16}),
-    Preset("dqn", None, "LunarLander", 100_000, 4, _CONTROL | {"num_steps": 16}),
+    Preset(
+        "dqn",
+        None,
+        "Acrobot",
+        100_000,
+        4,
+        _CONTROL | {"replay_size": 100_000, "learning_rate": 3e-4, "target_every": 500, "dueling": True},
+    ),
+    Preset("dqn", None, "LunarLander", 100_000, 4, _CONTROL),
     Preset(
         "dqn",
         None,
