@@ -171,7 +171,16 @@ DQN_PRESETS: tuple[Preset, ...] = (
         "MountainCar",
         120_000,
         4,
-        _CONTROL | {"num_updates": 32, "learning_rate": 1e-3, "gamma": 0.98, "exploration_steps": 24_000},
+        _CONTROL
+        | {
+            "num_steps": 4,
+            "num_updates": 8,
+            "learning_rate": 1e-3,
+            "gamma": 0.98,
+            "target_every": 300,
+            "exploration_steps": 24_000,
+            "final_exploration": 0.07,
+        },
     ),
     Preset("dqn", None, "Atari", 10_000_000, 8, _ATARI_DQN),
     Preset(
