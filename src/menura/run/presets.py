@@ -154,7 +154,14 @@ DQN_PRESETS: tuple[Preset, ...] = (
         "CartPole",
         50_000,
         4,
-        _DQN | {"learning_rate": 5e-4, "target_every": 128, "exploration_steps": 8_000, "final_exploration": 0.04},
+        _DQN
+        | {
+            "num_updates": 64,
+            "learning_rate": 5e-4,
+            "target_every": 128,
+            "exploration_steps": 8_000,
+            "final_exploration": 0.04,
+        },
     ),
     Preset(
         "dqn",
