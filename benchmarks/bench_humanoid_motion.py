@@ -31,7 +31,7 @@ EPISODES, SECONDS = 10, 20
 
 def main() -> None:
     parser = seeds_parser(__doc__)
-    parser.add_argument("--steps", type=int, default=8_000_000, help="environment steps of a run")
+    parser.add_argument("--steps", type=int, default=4_000_000, help="environment steps of a run")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "runs" / "humanoid_motion", help="where runs are kept")
     parser.add_argument("--pictures", type=Path, help="folder for pictures of the gait of the last seed")
     arguments = with_data(parser)
