@@ -14,6 +14,7 @@ MINUTES: dict[tuple[str, ...], float] = {
     ("bench_irl_mountaincar.py",): 0.5,
     ("bench_irl_borlange.py",): 2,
     ("bench_audit.py",): 4,
+    ("bench_pixels.py",): 12,
     ("bench_dagger.py",): 6,
     ("bench_speed.py",): 10,
     ("bench_bc.py",): 15,

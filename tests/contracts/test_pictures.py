@@ -106,7 +106,7 @@ def test_what_a_dict_holds_is_decoded_again():
     np.testing.assert_array_equal(np.rint(found["camera"] * 255).reshape(CAMERA.shape), sample["camera"])
 
 
-@pytest.mark.parametrize("space", [spaces.Box(0, 1, (6, 5), np.float32), spaces.Sequence(spaces.Discrete(2))])
+@pytest.mark.parametrize("space", [spaces.Box(0, 1, (6, 5, 3), np.float32), spaces.Sequence(spaces.Discrete(2))])
 def test_other_observations_are_refused(space):
     with pytest.raises(RequestError, match="observes a .*pictures of bytes"):
         spec_of(space, spaces.Discrete(2), env_id="x")
