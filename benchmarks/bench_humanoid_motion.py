@@ -85,7 +85,17 @@ def trained(seed: int, clip: Path, steps: int, out: Path) -> Path:
     walk = out / "walk.npz"
     menura("demos", "convert", clip, "--retarget", "humanoid", "-o", walk, "--overwrite")
     command: list[Any] = ["train", "gail", "MotionWalk-v0", "--forward", "ppo", "--regularizer", "chi_squared"]
-    command += ["--demos", walk, "--env-kwargs", f"clip={clip}", "--total-steps", steps, "--seed", seed]
+    command += [
+        "--demos",
+        walk,
+        "--observations-only",
+        "--env-kwargs",
+        f"clip={clip}",
+        "--total-steps",
+        steps,
+        "--seed",
+        seed,
+    ]
     return Path(menura(*command, "--eval-every", max(1, steps // 20), "--out", out).splitlines()[-1])
 
 
