@@ -31,7 +31,10 @@ def is_picture(space: dict[str, Any]) -> bool:
 
 def require_readable(space: dict[str, Any], *, where: str) -> None:
     """Refuse a space with anything in it but vectors, integers and pictures of bytes."""
-    for path, leaf in leaves_of(space):
+    leaves = leaves_of(space)
+    if not leaves:
+        raise RequestError(f"{where} is a {space['type']} of nothing, so there is nothing to learn from.")
+    for path, leaf in leaves:
         kind, shape = leaf.get("type"), tuple(leaf.get("shape", ()))
         fits = kind in ("Discrete", "MultiBinary") or (kind == "Box" and len(shape) == 1) or is_picture(leaf)
         # A Box of one number without an axis is read within a Dict only: alone it is hardly an observation.

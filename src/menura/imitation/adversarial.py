@@ -57,9 +57,14 @@ OF_THE_NETWORK = (
 
 
 def style_and_task(
-    style: Float[Array, "*batch"], task: Float[Array, "*batch"], *, style_coef: Hyper, task_coef: Hyper
+    style: Float[Array, "*batch"], task: Float[AnyArray, "*batch"], *, style_coef: Hyper, task_coef: Hyper
 ) -> Float[Array, "*batch"]:
-    """What a step earns for how it is done and for what it does (Peng et al. 2021, eq. 4)."""
+    """What a step earns for how it is done and for what it does (Peng et al. 2021, eq. 4).
+
+    Without a weight the task's reward is not looked at, so that it may be anything.
+    """
+    if isinstance(task_coef, float | int) and task_coef == 0:
+        return style_coef * style
     return style_coef * style + task_coef * task
 
 
@@ -201,7 +206,7 @@ class GAIL(AbstractHolder):
         style = reward_of_score(score, self.regularizer, self.reward_form)
         return self._with_task(style, batch.reward) - self.entropy_weight * batch.log_prob
 
-    def _with_task(self, style: Float[Array, "*batch"], task: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    def _with_task(self, style: Float[Array, "*batch"], task: Float[AnyArray, "*batch"]) -> Float[Array, "*batch"]:
         return style_and_task(style, task, style_coef=self.style_coef, task_coef=self.task_coef)
 
     def update(
