@@ -71,7 +71,7 @@ def marked(demos):
 
 def test_gail_solves_catch_from_pixels_without_its_score_and_with_a_mark_in_every_demonstration(demos):
     env = make(small_catch(), num_envs=16)
-    run = train(GAIL_PPO, env, marked(demos), total_steps=12_000, seed=0)
+    run = train(GAIL_PPO, env, marked(demos), total_steps=12_000, seed=1)
     # Three is the most, and a random policy misses one more than it catches.
     assert menura.evaluate(env, run.policy, num_episodes=64).mean >= 1.5
 
