@@ -203,7 +203,8 @@ DQN_PRESETS: tuple[Preset, ...] = (
             "learning_rate": 1e-3,
             "gamma": 0.98,
             "target_every": 300,
-            "exploration_steps": 24_000,
+            # The flag is found by chance only, and before there is nothing to learn.
+            "exploration_steps": 60_000,
             "final_exploration": 0.07,
         },
     ),
