@@ -175,7 +175,7 @@ DQN_PRESETS: tuple[Preset, ...] = (
         _DQN
         | {
             "num_updates": 64,
-            "learning_rate": 4e-4,
+            "learning_rate": 5e-4,
             "target_every": 128,
             "exploration_steps": 8_000,
             "final_exploration": 0.04,
