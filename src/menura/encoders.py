@@ -157,6 +157,7 @@ class NatureEncoder(eqx.Module):
     dense: Dense
 
     def __init__(self, shape: Images, *, key: PRNGKeyArray):
+        # Departs from Young & Tian 2019: pictures are given a border, because some are no larger than a few pixels.
         is_small = min(shape.height, shape.width) < SMALL
         # filters, side, stride
         sizes = ((16, 3, 1),) if is_small else ((32, 8, 4), (64, 4, 2), (64, 3, 1))

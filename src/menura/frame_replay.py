@@ -190,7 +190,12 @@ class FrameReplay:
         counted[:, 1:] &= np.cumprod(goes_on[:, :-1], axis=1).astype(bool)
         last = places[np.arange(len(row)), counted.sum(axis=1) - 1]
         place = places[:, 0]
-        rows = Transition(
+        index = (env * self.rows + place).astype(np.int32)
+        return Batch(self._steps(env, place, last), self.reward[one, places], counted, index, ratio)
+
+    def _steps(self, env: np.ndarray, place: np.ndarray, last: np.ndarray) -> Transition:
+        """The steps of copies at ``place``, with what followed those at ``last``."""
+        return Transition(
             self._stack(env, self.start[env, place]),
             self.action[env, place],
             self.reward[env, place],
@@ -199,8 +204,6 @@ class FrameReplay:
             self.truncated[env, last],
             self.log_prob[env, place],
         )
-        index = (env * self.rows + place).astype(np.int32)
-        return Batch(rows, self.reward[one, places], counted, index, ratio)
 
     def _stack(self, env: np.ndarray, start: np.ndarray) -> np.ndarray:
         """Observations whose oldest slabs are these."""
@@ -219,16 +222,7 @@ class FrameReplay:
         """The last steps that were added, ``[time, env]``."""
         row = np.repeat(self.count - num_steps + np.arange(num_steps), self.num_envs)
         env = np.tile(np.arange(self.num_envs), num_steps)
-        place = row % self.rows
-        rows = Transition(
-            self._stack(env, self.start[env, place]),
-            self.action[env, place],
-            self.reward[env, place],
-            self._stack(env, self.start[env, place] + 1),
-            self.terminated[env, place],
-            self.truncated[env, place],
-            self.log_prob[env, place],
-        )
+        rows = self._steps(env, row % self.rows, row % self.rows)
         return jax.tree.map(lambda x: x.reshape(num_steps, self.num_envs, *x.shape[1:]), rows)
 
     def note(self, drawn: Drawn, td_error: np.ndarray) -> None:

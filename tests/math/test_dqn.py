@@ -13,6 +13,7 @@ from menura.forward.dqn import DQN, chosen_value, huber, q_target, soft_chosen_v
 from menura.forward.q_values import dueling, epsilon_greedy, exploration
 from menura.priorities import Priorities, importance_weights, priority, probabilities
 from menura.replay import Replay
+from menura.returns import n_step
 from tests.learners import SMALL, SPECS, random_transitions
 
 SPEC = SPECS["discrete"]
@@ -117,6 +118,19 @@ def test_n_steps_from_a_ring_stay_in_their_episode_and_copy():
     np.testing.assert_array_equal(batch.rows.truncated, [False, False, True, True, False, False])
     np.testing.assert_array_equal(batch.rows.next_obs, flat.next_obs[jnp.array([4, 4, 7, 7, 8, 9])])
     np.testing.assert_array_equal(batch.rows.obs, flat.obs[jnp.array([2, 4, 3, 5, 6, 9])])
+
+
+def test_targets_from_a_ring_are_the_n_step_returns_of_the_stream():
+    rows = random_transitions(SPEC, (40,), seed=3)
+    batch = Replay(SPEC, 40).add(rows).batch(jnp.arange(40), jnp.ones(40), num_returned=3, num_envs=jnp.asarray(1))
+    value_of = lambda obs: obs[:, 0]  # noqa: E731
+    targets = jax.vmap(lambda *row: q_target(*row, gamma=0.9))(
+        batch.rewards, batch.counted, value_of(batch.rows.next_obs), batch.rows.terminated
+    )
+    returns = n_step(rows.reward, value_of(rows.next_obs), rows.terminated, rows.truncated, gamma=0.9, num_steps=3)
+    assert bool(rows.terminated.any())
+    assert bool(rows.truncated.any())
+    np.testing.assert_allclose(targets, returns, rtol=1e-5, atol=1e-6)
 
 
 def test_the_target_is_copied_every_so_many_gradient_steps():

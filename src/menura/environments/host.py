@@ -209,11 +209,12 @@ def _envpool_kwargs(env_id: str, env_kwargs: dict[str, Any]) -> dict[str, Any]:
     """Settings as EnvPool takes them: a model's file from its folder of models, and contact forces that are computed.
 
     EnvPool looks for ``xml_file`` in its own folder only; one that is there under this name stays as it is. Its
-    Humanoid-v4 leaves the contact forces among the observations at zero, as Gymnasium's did by mistake until v5.
+    humanoids of v4 and before, and ants that observe contact forces, leave them at zero, as Gymnasium's did by mistake.
     """
     kwargs = dict(env_kwargs)
     config = import_envpool().make_spec(env_id).config
-    if "post_constraint" in config._fields:
+    observes_contacts = env_id.startswith("Humanoid") or kwargs.get("use_contact_force", False)
+    if "post_constraint" in config._fields and observes_contacts:
         kwargs.setdefault("post_constraint", True)
     if "xml_file" in kwargs:
         models = Path(config.base_path) / "mujoco" / "assets_gym"

@@ -7,7 +7,7 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from menura.core import AbstractForwardLearner, Hyper, Metrics, Penalty, Spec, Transition
+from menura.core import AbstractForwardLearner, Hyper, Metrics, Penalty, RequestError, Spec, Transition
 from menura.frame_replay import FrameReplay
 from menura.replay import Drawn, Replay
 
@@ -56,3 +56,11 @@ class AbstractReplayLearner(AbstractForwardLearner):
     @abc.abstractmethod
     def most_entropy_reward(self, state: Any) -> Hyper | None:
         """The most that a step can earn beside its reward; ``None`` where that has no limit."""
+
+
+def rollout_size(num_envs: int, *, num_steps: int, replay_size: int) -> int:
+    """Environment steps between updates; refuses a replay that does not hold as many."""
+    size = num_envs * num_steps
+    if replay_size < size:
+        raise RequestError(f"replay_size={replay_size} must hold one rollout of {size} steps: raise it.")
+    return size

@@ -17,13 +17,12 @@ from menura.core import (
     Metrics,
     Observed,
     Penalty,
-    RequestError,
     Spec,
     Transition,
     flatten_time,
 )
 from menura.encoders import Encoder
-from menura.forward.off_policy import AbstractReplayLearner
+from menura.forward.off_policy import AbstractReplayLearner, rollout_size
 from menura.forward.on_policy import moved
 from menura.networks import Activation, Categorical, DiagonalGaussian, Network, make_network
 from menura.replay import Replay, sample_rows
@@ -240,10 +239,7 @@ class SAC(AbstractReplayLearner):
 
     def steps_per_update(self, num_envs: int) -> int:
         """Environment steps in one update; refuses a replay that does not hold as many."""
-        size = num_envs * self.num_steps
-        if self.replay_size < size:
-            raise RequestError(f"replay_size={self.replay_size} must hold one rollout of {size} steps: raise it.")
-        return size
+        return rollout_size(num_envs, num_steps=self.num_steps, replay_size=self.replay_size)
 
     @property
     def _optimizer(self) -> optax.GradientTransformation:

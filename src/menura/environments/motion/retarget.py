@@ -14,6 +14,7 @@ from menura.environments.motion.clips import Clip
 from menura.environments.motion.humanoid import ENDS, JOINTS, SOLE, import_mujoco, layout_of, load_model
 from menura.environments.motion.rotations import (
     about,
+    conjugate,
     euler_angles,
     heading_angle,
     multiply,
@@ -48,7 +49,7 @@ def hip_angles(rotation: Float[np.ndarray, "frames 4"], *, side: str) -> dict[st
 
 def abdomen_angles(chest: Float[np.ndarray, "frames 4"]) -> dict[str, Float[np.ndarray, " frames"]]:
     """The pelvis as it is turned in the torso, R_z R_y R_x: the chest's rotation the other way round."""
-    z, y, x = euler_angles(chest * np.array([1.0, -1.0, -1.0, -1.0]), (Z, Y, X)).T
+    z, y, x = euler_angles(conjugate(chest), (Z, Y, X)).T
     return {"abdomen_z": z, "abdomen_y": y, "abdomen_x": x}
 
 
