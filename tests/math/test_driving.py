@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from menura.environments.driving import Road, Scene, ScriptedDriver, crash_interval, scene_of
+from menura.environments.driving import Road, Scene, ScriptedDriver, crash_interval, crashed, scene_of
 from menura.environments.driving.car_following import (
     desired_gap,
     idm_acceleration,
@@ -59,6 +59,11 @@ def test_the_reward_of_merging_is_highway_envs():
     speed, lane, second = np.array([30.0, 25.0, 20.0]), np.array([1.0, 0.0, 0.0]), np.arange(3) == 1
     got = merge_reward(speed, lane, second, second, np.array([0.0, 0.0, 1.0]))
     assert_allclose(got, [1, (1.5 - 1 + 0.1 - 0.05) / 1.8, (1.5 - 0.5) / 1.8])
+
+
+def test_a_crash_is_a_last_step_that_pays_little():
+    reward, terminated = np.array([0.3, 0.3, 0.9, 0.9]), np.array([False, True, False, True])
+    np.testing.assert_array_equal(crashed(reward, terminated), [False, True, False, False])
 
 
 def test_wilsons_interval_has_a_width_where_nothing_crashed():

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from menura.core import BoxActions, DiscreteActions, Images, Spec, Vector
-from menura.encoders import NatureEncoder, ResidualEncoder, convolution, decoded, encoded, num_numbers
+from menura.encoders import (
+    NatureEncoder,
+    PartsEncoder,
+    ResidualEncoder,
+    convolution,
+    decoded,
+    encoded,
+    num_numbers,
+)
 from menura.environments.native.catch import Catch, CatchState
 from menura.imitation.common_pixels import CommonPixels
 from menura.networks import PictureNetwork, Unscaled, make_network, make_policy, norm_of, over_rows
@@ -48,6 +56,14 @@ def test_the_residual_network_halves_a_picture_at_every_section():
             lambda key, size=size: ResidualEncoder(Images(1, size, size), key=key), jax.random.key(0)
         )
         assert encoder.dense.weight.shape == (256, side * side * 32)
+
+
+def test_frames_and_colors_become_the_channels_of_the_pixels_they_belong_to():
+    shape = Images(2, 6, 4, 3)
+    encoder = PartsEncoder((("camera", shape),), "nature", key=jax.random.key(0))
+    frames = jax.random.uniform(jax.random.key(1), (2, 6, 4, 3))
+    stacked = jnp.concatenate([frames[0], frames[1]], axis=-1)
+    np.testing.assert_allclose(encoder(frames.reshape(-1)), encoder.encoders[0](stacked), rtol=1e-6)
 
 
 PARTS = (("joints", Vector(2)), ("camera", Images(2, 1, 3)))

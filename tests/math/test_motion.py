@@ -13,7 +13,9 @@ from menura.environments.motion.humanoid import JOINTS, SOLE, layout_of, load_mo
 from menura.environments.motion.observation import has_fallen, observation, state_of, task_reward
 from menura.environments.motion.retarget import (
     LEG_LENGTH,
+    abdomen_angles,
     end_positions,
+    hip_angles,
     joint_angles,
     retarget,
     shoulder_angles,
@@ -111,6 +113,28 @@ def test_the_shoulder_points_the_upper_arm_where_it_is_asked_to(side, model):
     mujoco.mj_kinematics(model, data)
     elbow = data.body(f"{side}_lower_arm").xpos - data.body(f"{side}_upper_arm").xpos
     np.testing.assert_allclose(elbow / np.linalg.norm(elbow), direction / np.linalg.norm(direction), atol=1e-6)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_hips_and_abdomen_turn_the_humanoids_limbs_as_the_persons_are_turned(side, model, rng):
+    import mujoco
+
+    axes = rng.normal(size=(2, 3))
+    hip, chest = (
+        turn(axis / np.linalg.norm(axis), angle)[None] for axis, angle in zip(axes, (0.3, -0.25), strict=True)
+    )
+    data = mujoco.MjData(model)
+    for name, angle in (hip_angles(hip, side=side) | abdomen_angles(chest)).items():
+        data.joint(name).qpos[:] = angle[0]
+    mujoco.mj_kinematics(model, data)
+    # In the model's zero pose all these bodies are aligned with the torso.
+    torso, pelvis, thigh = (data.body(name).xmat.reshape(3, 3) for name in ("torso", "pelvis", f"{side}_thigh"))
+    resting = mujoco.MjData(model)
+    mujoco.mj_kinematics(model, resting)
+    start_torso, start_pelvis = (resting.body(name).xmat.reshape(3, 3) for name in ("torso", "pelvis"))
+    np.testing.assert_allclose(pelvis.T @ thigh, rotations.matrix(hip[0]), atol=1e-6)
+    turned = rotations.matrix(rotations.conjugate(chest[0]))
+    np.testing.assert_allclose(torso.T @ pelvis, turned @ start_torso.T @ start_pelvis, atol=0.02)
 
 
 def test_retargeting_keeps_the_limbs_directions_and_their_lengths_ratio(clip, motion, model):
