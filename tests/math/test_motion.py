@@ -191,7 +191,9 @@ def test_velocities_are_those_of_the_positions_and_a_loop_goes_on(motion):
 
 def test_the_state_comes_back_from_its_observation(motion, model, rng):
     qpos, qvel = motion.at(rng.uniform(0, 3, 20))
-    qpos[:, 3:7] = rotations.multiply(rotations.about(Z, rng.uniform(-3, 3, 20)), qpos[:, 3:7])
+    leaning = rotations.multiply(qpos[:, 3:7], rotations.about(X, rng.uniform(-0.5, 0.5, 20)))
+    qpos[:, 3:7] = rotations.multiply(rotations.about(Z, rng.uniform(-3, 3, 20)), leaning)
+    qvel = rng.normal(size=qvel.shape)
     there, moving = state_of(observation(qpos, qvel, end_positions(model, qpos)))
     qpos[:, 3:7] *= np.sign(qpos[:, 3:4])
     np.testing.assert_allclose(there[:, 2:], qpos[:, 2:], atol=1e-9)
