@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from menura.core import DiscreteActions, Images, RequestError, Spec
-from menura.environments.registry import make
+from menura.environments.registry import list_envs, make
 from menura.run.presets import find_preset
 
 atari = pytest.importorskip("menura.environments.atari")
@@ -53,6 +53,11 @@ def test_settings_that_the_protocol_does_not_have_are_refused(backend):
         make("Pong-v5", backend=backend, env_kwargs={"frame_skip": 4.5})
     with pytest.raises(RequestError, match="frame_skip of Pong-v5 is 0, which is too small"):
         make("Pong-v5", backend=backend, env_kwargs={"frame_skip": 0})
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_games_are_listed_with_every_emulator_that_has_them(backend):
+    assert backend in list_envs()["Pong-v5"]
 
 
 def test_pictures_are_averaged_over_areas():

@@ -10,6 +10,7 @@ import pytest
 
 from menura.core import RequestError, Transition
 from menura.forward.dqn import DQN, chosen_value, huber, q_target, soft_chosen_value
+from menura.forward.off_policy import running_average
 from menura.forward.q_values import dueling, epsilon_greedy, exploration
 from menura.priorities import Priorities, importance_weights, priority, probabilities
 from menura.replay import Replay
@@ -143,6 +144,41 @@ def test_the_target_is_copied_every_so_many_gradient_steps():
     after_6 = update(after_3, jax.random.key(2))
     assert not eqx.tree_equal(after_6.target_values, first.values)
     assert not eqx.tree_equal(after_6.target_values, after_6.values)
+
+
+def test_an_average_reaches_over_the_last_tenth_while_there_are_few_and_forgets_how_it_began():
+    average = jnp.asarray(100.0)
+    for number, newest in enumerate((1.0, 2.0, 3.0)):
+        average = running_average(average, jnp.asarray(newest), jnp.asarray(number), decay=0.5)
+    # Decays of 1/10, 2/11 and 3/12: the first value has 0.1 · 2/11 · 1/4 of the weight.
+    np.testing.assert_allclose(average, ((10 + 0.9) * 2 / 11 + 2 * 9 / 11) / 4 + 3 * 3 / 4, rtol=1e-6)
+    np.testing.assert_allclose(running_average(jnp.zeros(()), 1.0, jnp.asarray(1000), decay=0.8), 0.2, rtol=1e-6)
+
+
+def test_the_policy_that_is_kept_averages_values_and_the_one_that_acts_has_the_newest():
+    learner = DQN(**{**vars(SMALL["dqn"]), "learning_starts": 0})
+    rollout = random_transitions(SPEC, (8, 4))
+    update = jax.jit(lambda s, k: learner.update(s, rollout, rollout.reward, key=k)[0])
+    states = [learner.init(SPEC, key=jax.random.key(0))]
+    for number in range(2):
+        states.append(update(states[-1], jax.random.key(number)))
+    first, second, third = (state.values for state in states)
+    want = jax.tree.map(lambda a, b, c: (0.1 * a + 0.9 * b) * 2 / 11 + c * 9 / 11, first, second, third)
+    jax.tree.map(lambda got, w: np.testing.assert_allclose(got, w, rtol=1e-5, atol=1e-6), states[2].average, want)
+    assert eqx.tree_equal(learner.final_policy(states[2]).values, states[2].average)
+    assert eqx.tree_equal(learner.policy(states[2]).values, third)
+    waiting = eqx.tree_at(lambda x: x.learning_starts, learner, 10_000)
+    after, _ = waiting.update(states[2], rollout, rollout.reward, key=jax.random.key(2))
+    assert eqx.tree_equal(after.average, states[2].average)
+
+
+def test_observed_numbers_are_multiplied_by_their_scale():
+    plain = DQN(**vars(SMALL["dqn"]))
+    scaled = DQN(**{**vars(plain), "obs_scale": (1.0, 10.0, 0.5)})
+    values, of_scaled = (learner.init(SPEC, key=jax.random.key(0)).values for learner in (plain, scaled))
+    np.testing.assert_allclose(of_scaled(jnp.array([1.0, 2.0, 3.0])), values(jnp.array([1.0, 20.0, 1.5])), rtol=1e-6)
+    with pytest.raises(RequestError, match="has 2 factors, and what is observed is 3 numbers"):
+        DQN(obs_scale=(1.0, 10.0)).init(SPEC, key=jax.random.key(0))
 
 
 def test_what_cannot_be_done_is_refused_in_one_sentence():

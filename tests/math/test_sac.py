@@ -101,6 +101,19 @@ def test_nothing_is_learned_before_learning_starts_but_all_is_kept():
     assert not np.array_equal(second.policy.network.weights[0], state.policy.network.weights[0])
 
 
+def test_the_policy_that_is_kept_is_the_average_of_those_that_acted_since_learning_began():
+    spec, learner = SPECS["box"], SMALL["sac"]
+    rollout = random_transitions(spec, (8, 4))
+    states = [learner.init(spec, key=jax.random.key(0))]
+    for number in range(2):
+        states.append(learner.update(states[-1], rollout, rollout.reward, key=jax.random.key(number))[0])
+    first, second, third = (state.policy for state in states)
+    want = jax.tree.map(lambda a, b, c: (0.1 * a + 0.9 * b) * 2 / 11 + c * 9 / 11, first, second, third)
+    kept = learner.final_policy(states[2])
+    jax.tree.map(lambda got, w: np.testing.assert_allclose(got, w, rtol=1e-5, atol=1e-6), kept, want)
+    assert learner.policy(states[2]) is third
+
+
 def test_the_reward_handed_over_is_applied_to_what_is_drawn():
     spec, learner = SPECS["discrete"], SMALL["sac"]
     rollout = random_transitions(spec, (8, 4))

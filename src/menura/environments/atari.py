@@ -78,6 +78,14 @@ def ale_is_installed() -> bool:
     return importlib.util.find_spec("ale_py") is not None
 
 
+def ale_ids() -> list[str]:
+    """The ids of the games that ale-py has; nothing where it is not installed."""
+    if not ale_is_installed():
+        return []
+    _import_ale()
+    return [env_id.removeprefix("ALE/") for env_id in gymnasium.registry if re.fullmatch(r"ALE/\w+-v5", env_id)]
+
+
 def _import_ale() -> Any:
     ale_py = importlib.import_module("ale_py")
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)

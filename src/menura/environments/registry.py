@@ -131,13 +131,15 @@ def _envpool_ids() -> list[str]:
 
 
 def _gymnasium_ids() -> list[str]:
-    """What is registered with Gymnasium, less the ids that only raise to say that they were withdrawn."""
+    """What is registered with Gymnasium, and ale-py's games, less the ids that only say that they were withdrawn."""
     import gymnasium
 
+    from menura.environments.atari import ale_ids
     from menura.environments.motion.gymnasium_env import register
 
     register()
-    return [env_id for env_id, spec in gymnasium.registry.items() if isinstance(spec.entry_point, str | type)]
+    games = ale_ids()
+    return games + [env_id for env_id, spec in gymnasium.registry.items() if isinstance(spec.entry_point, str | type)]
 
 
 def _make_object(env: Any, num_envs: int, backend: str, env_kwargs: dict[str, Any]) -> Envs:

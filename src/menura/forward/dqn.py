@@ -21,7 +21,7 @@ from menura.core import (
     flatten_time,
 )
 from menura.encoders import Encoder
-from menura.forward.off_policy import AbstractReplayLearner, rollout_size
+from menura.forward.off_policy import AbstractReplayLearner, rollout_size, running_average
 from menura.forward.q_values import ActionValues, QPolicy, exploration
 from menura.frame_replay import FrameReplay
 from menura.networks import Activation, Categorical, adam
@@ -72,6 +72,7 @@ class DQNState(eqx.Module):
 
     values: ActionValues
     target_values: ActionValues
+    average: ActionValues
     opt_state: Any
     replay: Replay | Drawn | None
     """``None`` between updates where the replay is kept on the host."""
@@ -117,6 +118,10 @@ class DQN(AbstractReplayLearner):
     """ε in the end."""
     exploration_steps: int = 10_000
     """Environment steps over which ε falls from one to the other, in a line."""
+    policy_averaging: Hyper = 0.99
+    """Decay per update of the average of values whose policy is evaluated and kept; 0 keeps the newest."""
+    obs_scale: tuple[float, ...] | None = None
+    """Factors of the observed numbers, where their sizes are so far apart that a network sees only some of them."""
     double: bool = True
     """The values that are learned choose the action that the target rates (van Hasselt et al. 2016)."""
     dueling: bool = False
@@ -159,6 +164,7 @@ class DQN(AbstractReplayLearner):
             self.hidden_sizes,
             activation=self.activation,
             is_dueling=self.dueling,
+            obs_scale=self.obs_scale,
             encoder=self.encoder,
             key=key,
         )
@@ -168,7 +174,7 @@ class DQN(AbstractReplayLearner):
         priorities = None if on_host or self.priority_exponent == 0 else Priorities(self.replay_size)
         zero = jnp.zeros((), jnp.int32)
         opt_state = self._optimizer.init(weights)
-        return DQNState(values, values, opt_state, replay, priorities, zero, zero, zero + 1, jnp.zeros(()))
+        return DQNState(values, values, values, opt_state, replay, priorities, zero, zero, zero + 1, jnp.zeros(()))
 
     def policy(self, state: DQNState) -> QPolicy:
         """The newest values, with the exploration of this moment."""
@@ -181,8 +187,9 @@ class DQN(AbstractReplayLearner):
         return QPolicy(state.values, epsilon, jnp.asarray(self.temperature, jnp.float32))
 
     def final_policy(self, state: DQNState) -> AbstractPolicy:
-        """The newest values, without exploration."""
-        return QPolicy(state.values, jnp.zeros(()), jnp.asarray(self.temperature, jnp.float32))
+        """That of the average of the latest values, without exploration."""
+        # Departs from Mnih et al. 2015: the newest values forget and relearn, and their average does not.
+        return QPolicy(state.average, jnp.zeros(()), jnp.asarray(self.temperature, jnp.float32))
 
     def update(
         self,
@@ -295,10 +302,14 @@ class DQN(AbstractReplayLearner):
         def go(learned):
             given = replay.batches if isinstance(replay, Drawn) else None
             steps = (jax.random.split(key, self.num_updates), given)
-            learned, (td_error, metrics) = jax.lax.scan(one_step, learned, steps)
-            return learned, td_error, {name: jnp.mean(values) for name, values in metrics.items()}
+            *learned, average = learned
+            num_before = state.num_learned // self.num_updates
+            learned, (td_error, metrics) = jax.lax.scan(one_step, tuple(learned), steps)
+            average = running_average(average, learned[0], num_before, decay=self.policy_averaging)
+            return (*learned, average), td_error, {name: jnp.mean(values) for name, values in metrics.items()}
 
         learned = (state.values, state.target_values, state.opt_state, state.num_learned, state.priorities)
+        learned = (*learned, state.average)
         _, *nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(go, learned))
         ready = state.num_seen >= self.learning_starts
         learned, td_error, metrics = jax.lax.cond(ready, go, lambda learned: (learned, *nothing), learned)
@@ -309,10 +320,9 @@ class DQN(AbstractReplayLearner):
             "policy/exploration": self.policy(state).epsilon,
             "replay/size": replay.size.astype(jnp.float32),
         }
-        values, target_values, opt_state, num_learned, priorities = learned
-        return DQNState(
-            values, target_values, opt_state, replay, priorities, state.num_seen, num_learned, state.num_envs, entropy
-        ), metrics
+        values, target_values, opt_state, num_learned, priorities, average = learned
+        standing = (replay, priorities, state.num_seen, num_learned, state.num_envs, entropy)
+        return DQNState(values, target_values, average, opt_state, *standing), metrics
 
     def _draw(self, state: DQNState, priorities: Priorities | None, key: PRNGKeyArray) -> Batch:
         """A batch from the ring on the device."""

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from menura.core import AbstractForwardLearner, Hyper, Metrics, Penalty, RequestError, Spec, Transition
@@ -64,3 +66,12 @@ def rollout_size(num_envs: int, *, num_steps: int, replay_size: int) -> int:
     if replay_size < size:
         raise RequestError(f"replay_size={replay_size} must hold one rollout of {size} steps: raise it.")
     return size
+
+
+def running_average(average: Any, newest: Any, num_before: Int[Array, ""], *, decay: Hyper) -> Any:
+    """The exponential average of weights (Polyak & Juditsky 1992), of which there were ``num_before`` already.
+
+    While those are few it reaches over the last tenth of them, so that it has no memory of how they began.
+    """
+    decay = jnp.minimum(decay, (1 + num_before) / (10 + num_before))
+    return jax.tree.map(lambda a, n: decay * a + (1 - decay) * n, average, newest)

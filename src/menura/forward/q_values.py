@@ -46,6 +46,8 @@ class ActionValues(eqx.Module):
     network: Network
     heads: tuple[MLP, MLP] | None
     """Of the state's value and of the advantages, each on its half of the network's output; ``None`` without."""
+    obs_scale: tuple[float, ...] | None = eqx.field(static=True)
+    """What the observed numbers are multiplied by; ``None`` where they are left as they are."""
     activation: Activation = eqx.field(static=True)
 
     def __init__(
@@ -55,6 +57,7 @@ class ActionValues(eqx.Module):
         *,
         activation: Activation,
         is_dueling: bool,
+        obs_scale: tuple[float, ...] | None = None,
         encoder: Encoder = "nature",
         key: PRNGKeyArray,
     ):
@@ -63,6 +66,10 @@ class ActionValues(eqx.Module):
             raise RequestError("dqn chooses among discrete actions and this environment's are real: take sac.")
         num_actions = spec.actions.num_actions
         self.activation, self.heads = activation, None
+        self.obs_scale = obs_scale
+        if obs_scale is not None and (spec.parts or len(obs_scale) != spec.obs_size):
+            what = "pictures" if spec.parts else f"{spec.obs_size} numbers"
+            raise RequestError(f"obs_scale has {len(obs_scale)} factors, and what is observed is {what}: mend it.")
         if not is_dueling:
             self.network = make_network(
                 spec, num_actions, hidden_sizes, activation=activation, out_scale=0.1, encoder=encoder, key=key
@@ -93,6 +100,8 @@ class ActionValues(eqx.Module):
 
     def __call__(self, obs: Observed[Array, " obs"]) -> Float[Array, " actions"]:
         """Q(obs, a) for every action a."""
+        if self.obs_scale is not None:
+            obs = obs * jnp.asarray(self.obs_scale)
         output = self.network(obs)
         if self.heads is None:
             return output

@@ -22,7 +22,7 @@ from menura.core import (
     flatten_time,
 )
 from menura.encoders import Encoder
-from menura.forward.off_policy import AbstractReplayLearner, rollout_size
+from menura.forward.off_policy import AbstractReplayLearner, rollout_size, running_average
 from menura.forward.on_policy import moved
 from menura.networks import Activation, Categorical, DiagonalGaussian, Network, make_network
 from menura.replay import Replay, sample_rows
@@ -191,6 +191,7 @@ class SACState(eqx.Module):
     """What SAC learns, and what it learns from."""
 
     policy: SquashedPolicy | LogitPolicy
+    average: SquashedPolicy | LogitPolicy
     q: TwinQ
     target_q: TwinQ
     log_temperature: Float[Array, ""]
@@ -199,6 +200,8 @@ class SACState(eqx.Module):
     replay: Replay
     num_seen: Int[Array, ""]
     """Environment steps so far."""
+    num_learned: Int[Array, ""]
+    """Updates that learned so far."""
 
 
 class SAC(AbstractReplayLearner):
@@ -218,6 +221,8 @@ class SAC(AbstractReplayLearner):
     """Adam's step size, for policy, values and temperature."""
     gamma: Hyper = 0.99
     """Discount."""
+    policy_averaging: Hyper = 0.99
+    """Decay per update of the average of policies that is evaluated and kept; 0 keeps the newest."""
     target_rate: Hyper = 0.005
     """Share of the values that moves into their target copies at a gradient step."""
     initial_temperature: float = 1.0
@@ -270,15 +275,17 @@ class SAC(AbstractReplayLearner):
         weights: Any = (network, q.networks, log_temperature)
         opt_state = tuple(self._optimizer.init(part) for part in weights)
         replay = Replay(spec, self.replay_size)
-        return SACState(policy, q, q, log_temperature, opt_state, replay, jnp.zeros((), jnp.int32))
+        zero = jnp.zeros((), jnp.int32)
+        return SACState(policy, policy, q, q, log_temperature, opt_state, replay, zero, zero)
 
     def policy(self, state: SACState) -> AbstractPolicy:
         """The newest policy."""
         return state.policy
 
     def final_policy(self, state: SACState) -> AbstractPolicy:
-        """The newest policy."""
-        return state.policy
+        """The average of the latest policies."""
+        # Departs from Haarnoja et al. 2018: the newest policy swings, and its average does not.
+        return state.average
 
     def update(
         self,
@@ -353,16 +360,20 @@ class SAC(AbstractReplayLearner):
             return (self._held(moves, learned, new) if self.critic_steps else new), metrics
 
         def go(learned):
-            learned, metrics = jax.lax.scan(one_step, learned, jax.random.split(key, self.num_updates))
-            return learned, {name: jnp.mean(values) for name, values in metrics.items()}
+            *learned, average, num_learned = learned
+            learned, metrics = jax.lax.scan(one_step, tuple(learned), jax.random.split(key, self.num_updates))
+            average = running_average(average, learned[0], num_learned, decay=self.policy_averaging)
+            return (*learned, average, num_learned + 1), {name: jnp.mean(values) for name, values in metrics.items()}
 
         learned = (state.policy, state.q, state.target_q, state.log_temperature, state.opt_state)
+        learned = (*learned, state.average, state.num_learned)
         nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(go, learned)[1])
         ready = state.num_seen >= self.learning_starts
         learned, metrics = jax.lax.cond(ready, go, lambda learned: (learned, nothing), learned)
         metrics["replay/size"] = replay.size.astype(jnp.float32)
-        policy, q, target_q, log_temperature, opt_state = learned
-        return SACState(policy, q, target_q, log_temperature, opt_state, replay, state.num_seen), metrics
+        policy, q, target_q, log_temperature, opt_state, average, num_learned = learned
+        standing = (opt_state, replay, state.num_seen, num_learned)
+        return SACState(policy, average, q, target_q, log_temperature, *standing), metrics
 
     def _held(self, moves: Bool[Array, ""], old: Any, new: Any) -> Any:
         """A gradient step that leaves policy and temperature as they were, unless it ``moves`` them."""
