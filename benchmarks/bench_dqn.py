@@ -57,18 +57,23 @@ def scores(arguments: Any, env_id: str, asked: float, steps: int) -> None:
         NAME,
         f"{env_id}, DQN: return within {steps:,} steps",
         arguments,
-        asked=f"≥ {asked:g} in 5 of 5 seeds, ≤ 60 s each" if is_quick else f"≥ {asked:g}, Stable-Baselines3's zoo",
+        asked=f"≥ {asked:g} in 5 of 5 seeds, ≤ 60 s each" if is_quick else f"mean of 5 seeds ≥ {asked:g}, the zoo's",
         command=f".venv/bin/python benchmarks/bench_dqn.py --only {env_id}",
         seeds=range(5),
         one=lambda seed: menura("train", "dqn", env_id, "--total-steps", steps, "--eval-every", 0, "--seed", seed),
         good=lambda r: r["mean_return"] >= asked and (not is_quick or r["process_seconds"] <= 60),
         describe=lambda results: (
-            f"return {spread([r['mean_return'] for r in results], 1)}, mean "
-            f"{statistics.mean(r['mean_return'] for r in results):.1f}; "
+            f"return {spread([r['mean_return'] for r in results], 1)}, mean {mean(results):.1f}; "
             f"{spread([r['process_seconds'] for r in results])} s"
         ),
         title=TITLE,
+        together=None if is_quick else lambda results: mean(results) >= asked,
     )
+
+
+def mean(results: list[dict[str, Any]]) -> float:
+    """Return of a run, over all of them."""
+    return statistics.mean(result["mean_return"] for result in results)
 
 
 def one_row(arguments: Any, row: str, measure: Any) -> None:

@@ -75,8 +75,12 @@ def measure_seeds(
     describe: Callable[[list[dict[str, Any]]], str],
     data: Sequence[Path] = (),
     title: str = "",
+    together: Callable[[list[dict[str, Any]]], bool] | None = None,
 ) -> None:
-    """Measure the seeds of a row that are missing, and write the row again after each of them."""
+    """Measure the seeds of a row that are missing, and write the row again after each of them.
+
+    The row is met where all seeds are ``good``, or where they are ``together``, if that is given.
+    """
     if not wanted(name, row, arguments):
         return
     before = {} if arguments.again else known_rows(name).get(row, {})
@@ -97,7 +101,7 @@ def measure_seeds(
             "asked": asked,
             "measured": count + describe(done),
             "seeds": sorted(results),
-            "passed": None if good is None else met == len(done),
+            "passed": together(done) if together else None if good is None else met == len(done),
             "command": command,
             "detail": {"by_seed": {str(s): results[s] for s in sorted(results)}},
         }

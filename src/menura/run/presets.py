@@ -202,7 +202,6 @@ DQN_PRESETS: tuple[Preset, ...] = (
             "num_steps": 4,
             "num_updates": 8,
             "learning_rate": 1e-3,
-            "gamma": 0.98,
             "target_every": 300,
             # The car's velocity is a fifteenth of its position: what is not seen is not explored.
             "obs_scale": (1.0, 15.0),
