@@ -46,6 +46,22 @@ def encoded(numbers: Float[Array, " numbers"]) -> UInt8[Array, " bytes"]:
     return jax.lax.bitcast_convert_type(numbers.astype(jnp.float32), jnp.uint8).reshape(-1)
 
 
+def shifted(obs: UInt8[Array, " bytes"], parts: Parts, *, most: int, key: PRNGKeyArray) -> UInt8[Array, " bytes"]:
+    """The observation with its pictures moved by up to ``most`` pixels either way, up or down and left or right, and
+    their edges drawn out (Kostrikov, Yarats & Fergus 2021, section 3.1). Frames of one part move together."""
+    pieces, start = [], 0
+    for number, (_, part) in enumerate(parts):
+        piece = obs[start : start + part.num_bytes]
+        start += part.num_bytes
+        if isinstance(part, Images):
+            shape = (part.frames, part.height, part.width, part.channels)
+            drawn_out = jnp.pad(piece.reshape(shape), ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
+            down, right = jax.random.randint(jax.random.fold_in(key, number), (2,), 0, 2 * most + 1)
+            piece = jax.lax.dynamic_slice(drawn_out, (0, down, right, 0), shape).reshape(-1)
+        pieces.append(piece)
+    return jnp.concatenate(pieces)
+
+
 def convolution(
     picture: Float[Array, "height width channels"],
     kernel: Float[Array, "side side channels filters"],

@@ -14,10 +14,23 @@ from menura.encoders import (
     decoded,
     encoded,
     num_numbers,
+    shifted,
 )
 from menura.environments.native.catch import Catch, CatchState
 from menura.imitation.common_pixels import CommonPixels
 from menura.networks import PictureNetwork, Unscaled, make_network, make_policy, norm_of, over_rows
+
+
+def test_shifts_move_all_frames_alike_draw_edges_out_and_leave_vectors_alone():
+    parts = (("joints", Vector(1)), ("camera", Images(2, 3, 3)))
+    frames = np.arange(18, dtype=np.uint8).reshape(2, 3, 3, 1)
+    obs = jnp.concatenate([encoded(jnp.array([2.5])), jnp.asarray(frames).reshape(-1)])
+    drawn_out = np.pad(frames, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    possible = {drawn_out[:, i : i + 3, j : j + 3].tobytes() for i in range(3) for j in range(3)}
+    move = jax.jit(lambda key: shifted(obs, parts, most=1, key=key))
+    moved = [np.asarray(move(jax.random.key(seed))) for seed in range(60)]
+    assert {m[4:].tobytes() for m in moved} == possible
+    assert all((m[:4] == np.asarray(obs)[:4]).all() for m in moved)
 
 
 def test_a_convolution_weighs_every_patch_by_its_kernel():

@@ -11,11 +11,12 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from menura.core import AbstractImitationLearner, ExpertData, Hyper, Metrics, Spec, Transition
-from menura.encoders import Encoder
+from menura.core import AbstractImitationLearner, ExpertData, Hyper, Metrics, RequestError, Spec, Transition
+from menura.encoders import Encoder, shifted
+from menura.forward.off_policy import running_average
 from menura.forward.on_policy import log_probs_of, trainable
 from menura.forward.sac import SquashedPolicy
-from menura.networks import Activation, GaussianPolicy, Policy, make_policy, mean_of_rows, norm_of
+from menura.networks import Activation, GaussianPolicy, PictureNetwork, Policy, make_policy, mean_of_rows, norm_of
 
 
 def negative_log_likelihood(
@@ -62,6 +63,8 @@ class BCState(eqx.Module):
 
     policy: Policy
     opt_state: optax.OptState
+    average: Policy
+    num_updates: Int[Array, ""]
     best: Policy
     best_loss: Float[Array, ""]
     updates_since_best: Int[Array, ""]
@@ -80,12 +83,16 @@ class BC(AbstractImitationLearner):
     """Updates without a lower held-out loss after which training stops; 0 for never."""
     weight_decay: Hyper = 0.0
     """Decoupled weight decay."""
+    policy_averaging: Hyper = 0.0
+    """Decay per update of the average of policies that is held out against the rest and kept; 0 keeps the newest."""
     hidden_sizes: tuple[int, ...] = (100, 100)
     """Widths of the policy network's hidden layers."""
     activation: Activation = "tanh"
     """Its non-linearity."""
     encoder: Encoder = "nature"
     """What reads pictures, before the hidden layers: nature (Mnih et al. 2015) or residual (Espeholt et al. 2018)."""
+    random_shift: int = 0
+    """Pixels by which pictures are moved at most, at random each time that they are learned from; 0 for never."""
     initial_log_std: float = -0.5
     """Log standard deviation of a fresh Gaussian policy, where actions span [-1, 1]."""
     make_policy: Callable[..., Any] = eqx.field(default=make_policy, static=True)
@@ -122,7 +129,8 @@ class BC(AbstractImitationLearner):
             key=key,
         )
         flat, _ = ravel_pytree(eqx.filter(policy, trainable(policy)))
-        return BCState(policy, self._optimizer.init(flat), policy, jnp.asarray(jnp.inf), jnp.asarray(0))
+        zero = jnp.asarray(0)
+        return BCState(policy, self._optimizer.init(flat), policy, zero, policy, jnp.asarray(jnp.inf), zero)
 
     def policy(self, state: BCState) -> Policy:
         """The newest policy."""
@@ -143,18 +151,20 @@ class BC(AbstractImitationLearner):
         expert = demos.train
         policy = eqx.tree_at(lambda p: p.norm, state.policy, norm_of(expert.obs, demos.num_train))
         policy, opt_state, loss = self.fit(policy, state.opt_state, expert, demos.train_size, key=key)
+        average = running_average(state.average, policy, state.num_updates, decay=self.policy_averaging)
+        average = eqx.tree_at(lambda p: p.norm, average, policy.norm)
         has_heldout = demos.heldout.obs.shape[0] > 0
         rows, num_rows = (demos.heldout, demos.num_heldout) if has_heldout else (expert, demos.num_train)
-        heldout_loss = negative_log_likelihood(policy, rows, num_rows)
+        heldout_loss = negative_log_likelihood(average, rows, num_rows)
         # Departs from Ho & Ermon 2016: training goes on for ``patience`` updates after the held-out loss rises, and
         # the best policy is kept, because that loss is noisy where a few hundred steps are held out.
         # Without held-out demonstrations the newest policy is the best, and nothing stops early.
         better = heldout_loss < state.best_loss if has_heldout else jnp.asarray(True)
-        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), policy, state.best)
+        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), average, state.best)
         best_loss = jnp.where(better, heldout_loss, state.best_loss)
         since = jnp.where(better, 0, state.updates_since_best + 1)
         metrics = {"loss/train": loss, "loss/heldout": heldout_loss}
-        return BCState(policy, opt_state, best, best_loss, since), metrics
+        return BCState(policy, opt_state, average, state.num_updates + 1, best, best_loss, since), metrics
 
     def fit(
         self,
@@ -171,18 +181,30 @@ class BC(AbstractImitationLearner):
         flat, unravel = ravel_pytree(weights)
         index = jax.random.randint(key, (self.num_batches, self.batch_size), 0, num_rows)
 
+        shift_keys = jax.random.split(jax.random.fold_in(key, 1), self.num_batches)
+
         def loss(flat: Array, rows: Transition) -> Float[Array, ""]:
             return negative_log_likelihood(self._bounded(eqx.combine(unravel(flat), fixed)), rows)
 
-        def one_batch(carry, rows):
-            flat, opt_state = carry
-            value, gradient = jax.value_and_grad(loss)(flat, jax.tree.map(lambda x: x[rows], expert))
+        def one_batch(carry, step):
+            (flat, opt_state), (rows, shift_key) = carry, step
+            batch = jax.tree.map(lambda x: x[rows], expert)
+            if self.random_shift:
+                batch = eqx.tree_at(lambda b: b.obs, batch, self._shifted(policy, batch.obs, shift_key))
+            value, gradient = jax.value_and_grad(loss)(flat, batch)
             step, opt_state = self._optimizer.update(gradient, opt_state, flat)
             moved: Any = optax.apply_updates(flat, step)
             return (moved, opt_state), value
 
-        (flat, opt_state), losses = jax.lax.scan(one_batch, (flat, opt_state), index)
+        (flat, opt_state), losses = jax.lax.scan(one_batch, (flat, opt_state), (index, shift_keys))
         return self._bounded(eqx.combine(unravel(flat), fixed)), opt_state, jnp.mean(losses)
+
+    def _shifted(self, policy: Policy, obs: Array, key: PRNGKeyArray) -> Array:
+        if not isinstance(policy.network, PictureNetwork):
+            raise RequestError("random_shift moves pictures, and none are observed here: leave it out.")
+        parts = policy.network.encoder.parts
+        keys = jax.random.split(key, obs.shape[0])
+        return jax.vmap(lambda o, k: shifted(o, parts, most=self.random_shift, key=k))(obs, keys)
 
     def _bounded(self, policy: Policy) -> Policy:
         if not isinstance(policy, GaussianPolicy):
