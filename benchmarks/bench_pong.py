@@ -107,10 +107,16 @@ def evaluations(run: Path) -> list[tuple[int, float, float]]:
 
 
 def games(run: Path) -> Path:
-    """Ten games of the expert, recorded once."""
-    path = run.parents[2] / f"pong-{run.name}.npz"
+    """Ten games of the expert, recorded once, in which one action in ten is held on by chance.
+
+    Without that its games are nearly the same one, and do not show how it comes back from where chance has led it
+    (Laskey et al. 2017, DART).
+    """
+    path = run.parents[2] / f"pong-{run.name}-sticky.npz"
     if not path.exists():
-        command("demos", "generate", run, "-o", path, "--episodes", 10, "--checkpoint", "last")
+        settings = (f"img_height={SIDE}", f"img_width={SIDE}", "repeat_action_probability=0.1")
+        options = ["--episodes", 10, "--checkpoint", "last", "--env-kwargs", *settings]
+        command("demos", "generate", run, "-o", path, *options)
     return path
 
 
