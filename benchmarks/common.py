@@ -21,6 +21,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -85,11 +86,12 @@ def stamp() -> dict[str, str]:
 
 
 def command_of_this_script() -> str:
-    """What was typed, as it can be typed again from the repository's root."""
+    """What was typed, as it can be typed again from the repository's root; folders by the names of their options."""
     script = Path(sys.argv[0]).resolve()
     shown = script.relative_to(REPOSITORY) if script.is_relative_to(REPOSITORY) else script.name
-    arguments = ["DATA" if before == "--data" else a for before, a in zip(sys.argv, sys.argv[1:], strict=False)]
-    return " ".join([".venv/bin/python", str(shown), *arguments])
+    folders = {"--data": "DATA", "--runs": "RUNS"}
+    arguments = [folders.get(before, a) for before, a in zip(sys.argv, sys.argv[1:], strict=False)]
+    return shlex.join([".venv/bin/python", str(shown), *arguments])
 
 
 def machine() -> dict[str, Any]:
