@@ -4,9 +4,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from scipy import stats
 
-from menura.core import BoxActions, ExpertData, Spec, Transition
+from menura.core import BoxActions, DiscreteActions, ExpertData, Images, RequestError, Spec, Transition
 from menura.imitation.bc import BC, clips_at, negative_log_likelihood
 from menura.networks import make_policy
 
@@ -45,3 +46,36 @@ def test_a_clone_finds_an_experts_mean_past_the_bound():
     # By the density of what was carried out the difference is 2.7.
     np.testing.assert_allclose(policy(jnp.ones(1)) - policy(-jnp.ones(1)), [4.0], atol=0.3)
     np.testing.assert_allclose(jnp.exp(policy.log_std), [0.3], atol=0.06)
+
+
+def test_the_clone_that_is_kept_averages_policies_over_the_last_tenth_at_first():
+    rng = np.random.default_rng(0)
+    spec = Spec(2, DiscreteActions(3))
+    rows = steps_of(jnp.asarray(rng.normal(size=(50, 2)), jnp.float32), jnp.asarray(rng.integers(0, 3, 50)))
+    learner = BC(hidden_sizes=(4,), num_batches=5, policy_averaging=0.8, heldout_fraction=0.0)
+    data = ExpertData(rows, jax.tree.map(lambda x: x[:0], rows))
+    states = [learner.init(spec, key=jax.random.key(0))]
+    for number in range(2):
+        states.append(learner.update(states[-1], None, data, key=jax.random.key(number))[0])
+    weights = [state.policy.network.weights[0] for state in states]
+    want = (0.1 * weights[0] + 0.9 * weights[1]) * 2 / 11 + weights[2] * 9 / 11
+    kept = learner.final_policy(states[2])
+    np.testing.assert_allclose(kept.network.weights[0], want, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(kept.norm.mean, rows.obs.mean(axis=0), rtol=1e-5, atol=1e-6)
+
+
+def test_moved_pictures_are_learned_from_where_there_are_any():
+    spec = Spec(12 * 12, DiscreteActions(2), (("observation", Images(1, 12, 12)),))
+    dark = np.zeros((40, 12, 12), np.uint8)
+    dark[np.arange(40), 3 + np.arange(40) % 6, 6] = 255
+    rows = steps_of(jnp.asarray(dark.reshape(40, -1)), jnp.asarray(np.arange(40) % 6 > 2, jnp.int32))
+    data = ExpertData(rows, jax.tree.map(lambda x: x[:0], rows))
+    losses = {}
+    for shift in (0, 3):
+        learner = BC(hidden_sizes=(), num_batches=60, random_shift=shift, heldout_fraction=0.0)
+        state, metrics = learner.update(learner.init(spec, key=jax.random.key(0)), None, data, key=jax.random.key(1))
+        losses[shift] = float(metrics["loss/heldout"])
+    # Where the light stands is all there is to know, and moves hide it.
+    assert losses[0] < 0.01 < 0.1 < losses[3]
+    with pytest.raises(RequestError, match="random_shift=3 moves pictures, and none are observed"):
+        learner.init(SPEC, key=jax.random.key(0))

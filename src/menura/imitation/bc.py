@@ -119,7 +119,9 @@ class BC(AbstractImitationLearner):
         return optax.chain(self.optimizer(self.learning_rate), decay)
 
     def init(self, spec: Spec, *, key: PRNGKeyArray) -> BCState:
-        """A fresh policy."""
+        """A fresh policy; refuses to move pictures where there are none."""
+        if self.random_shift and not spec.parts:
+            raise RequestError(f"random_shift={self.random_shift} moves pictures, and none are observed: set it to 0.")
         policy = self.make_policy(
             spec,
             self.hidden_sizes,
@@ -200,8 +202,7 @@ class BC(AbstractImitationLearner):
         return self._bounded(eqx.combine(unravel(flat), fixed)), opt_state, jnp.mean(losses)
 
     def _shifted(self, policy: Policy, obs: Array, key: PRNGKeyArray) -> Array:
-        if not isinstance(policy.network, PictureNetwork):
-            raise RequestError("random_shift moves pictures, and none are observed here: leave it out.")
+        assert isinstance(policy.network, PictureNetwork)
         parts = policy.network.encoder.parts
         keys = jax.random.split(key, obs.shape[0])
         return jax.vmap(lambda o, k: shifted(o, parts, most=self.random_shift, key=k))(obs, keys)

@@ -277,8 +277,7 @@ PRESETS: tuple[Preset, ...] = (
         },
     ),
     Preset("bc", None, "pixels", 300_000, fields={"hidden_sizes": (64,)}),
-    # Ten games are known well after as many passes as a learning rate of 3e-4 needs to begin.
-    Preset("bc", None, "Atari", 3_000_000, fields={"hidden_sizes": ()}),
+    Preset("bc", None, "Atari", 3_000_000, fields={"hidden_sizes": (), "policy_averaging": 0.8}),
     Preset("dagger", None, "discrete", 2_000, 4),
     Preset("dagger", None, "box", 20_000, 4, {"num_steps": 250, "bc.num_batches": 2000}),
     Preset("gail", "trpo", "discrete", 200_000, 32, {"gradient_norm": 0.0}),
