@@ -154,7 +154,8 @@ class BC(AbstractImitationLearner):
         policy = eqx.tree_at(lambda p: p.norm, state.policy, norm_of(expert.obs, demos.num_train))
         policy, opt_state, loss = self.fit(policy, state.opt_state, expert, demos.train_size, key=key)
         average = running_average(state.average, policy, state.num_updates, decay=self.policy_averaging)
-        average = eqx.tree_at(lambda p: p.norm, average, policy.norm)
+        newest: Any = policy
+        average = eqx.tree_at(lambda p: p.norm, average, newest.norm)
         has_heldout = demos.heldout.obs.shape[0] > 0
         rows, num_rows = (demos.heldout, demos.num_heldout) if has_heldout else (expert, demos.num_train)
         heldout_loss = negative_log_likelihood(average, rows, num_rows)
@@ -202,8 +203,10 @@ class BC(AbstractImitationLearner):
         return self._bounded(eqx.combine(unravel(flat), fixed)), opt_state, jnp.mean(losses)
 
     def _shifted(self, policy: Policy, obs: Array, key: PRNGKeyArray) -> Array:
-        assert isinstance(policy.network, PictureNetwork)
-        parts = policy.network.encoder.parts
+        network = getattr(policy, "network", None)
+        if not isinstance(network, PictureNetwork):
+            raise RequestError("random_shift works with menura's own networks only: set it to 0.")
+        parts = network.encoder.parts
         keys = jax.random.split(key, obs.shape[0])
         return jax.vmap(lambda o, k: shifted(o, parts, most=self.random_shift, key=k))(obs, keys)
 
