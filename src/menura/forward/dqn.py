@@ -188,7 +188,7 @@ class DQN(AbstractReplayLearner):
 
     def final_policy(self, state: DQNState) -> AbstractPolicy:
         """That of the average of the latest values, without exploration."""
-        # Departs from Mnih et al. 2015: the newest values forget and relearn, and their average does not.
+        # Departs from Mnih et al. 2015: the newest values swing, and their average does so less.
         return QPolicy(state.average, jnp.zeros(()), jnp.asarray(self.temperature, jnp.float32))
 
     def update(

@@ -284,7 +284,7 @@ class SAC(AbstractReplayLearner):
 
     def final_policy(self, state: SACState) -> AbstractPolicy:
         """The average of the latest policies."""
-        # Departs from Haarnoja et al. 2018: the newest policy swings, and its average does not.
+        # Departs from Haarnoja et al. 2018: the newest policy swings, and the average does so less.
         return state.average
 
     def update(

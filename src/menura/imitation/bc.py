@@ -65,6 +65,7 @@ class BCState(eqx.Module):
     opt_state: optax.OptState
     average: Policy
     num_updates: Int[Array, ""]
+    """How many policies are in the average."""
     best: Policy
     best_loss: Float[Array, ""]
     updates_since_best: Int[Array, ""]
@@ -183,7 +184,6 @@ class BC(AbstractImitationLearner):
         # One vector of weights: Adam is then one fused loop instead of one for every array.
         flat, unravel = ravel_pytree(weights)
         index = jax.random.randint(key, (self.num_batches, self.batch_size), 0, num_rows)
-
         shift_keys = jax.random.split(jax.random.fold_in(key, 1), self.num_batches)
 
         def loss(flat: Array, rows: Transition) -> Float[Array, ""]:
