@@ -79,6 +79,7 @@ def test_a_good_run_raises_no_flag():
     [
         ({"reward_std": 1e-5}, "constant reward"),
         ({"score_std": 0.1}, "score too weak"),
+        ({"score_std": 0.1, "reward_std": 1e-5}, "score too weak"),
         ({"reward_order": [0.9] * 4 + [0.1] * 4}, "sign flipped"),
         ({"saturation": 0.9}, "score too strong"),
         ({"action_p_value": 0.4}, "actions do not follow from observations"),

@@ -37,7 +37,7 @@ class Flag:
 CONSTANT = Flag(
     "constant reward",
     "The learner's reward is the same for every step, so that it learns nothing from it.",
-    "Look at the regularizer's reward and at --reward-form, and give the score a higher --learning-rate.",
+    "The score does vary: look at the regularizer's reward and at --reward-form.",
 )
 WEAK = Flag(
     "score too weak",
@@ -66,7 +66,7 @@ NO_NEARER = Flag(
 )
 
 
-ALL_FLAGS = (CONSTANT, WEAK, SIGN, STRONG, RANDOM_ACTIONS, NO_NEARER)
+ALL_FLAGS = (WEAK, CONSTANT, SIGN, STRONG, RANDOM_ACTIONS, NO_NEARER)
 UNKNOWN = np.array([np.inf])
 """A deviation that is not known is not small."""
 
@@ -129,11 +129,12 @@ def red_flags(columns: Columns) -> list[Flag]:
     if len(mmd) < FEWEST:
         return flags
     far = _late(columns, "proxy/mmd") > 0.02 + 2 * max(0.0, _late(columns, "proxy/mmd_expert"))
-    if _late(columns, "proxy/reward_std") < 0.01:
-        flags.append(CONSTANT)
-    elif np.nanmax(columns.get("proxy/score_std", UNKNOWN)) < 0.15:
-        # Of all evaluations: in the end the two may be alike, and a good score says so.
+    if np.nanmax(columns.get("proxy/score_std", UNKNOWN)) < 0.15:
+        # Of all evaluations: in the end the two may be alike, and a good score says so. First, because the reward of
+        # such a score is as good as constant, for a reason that the other flag's advice does not name.
         flags.append(WEAK)
+    elif _late(columns, "proxy/reward_std") < 0.01:
+        flags.append(CONSTANT)
     elif _late(columns, "proxy/reward_order") < 0.25:
         flags.append(SIGN)
     if _late(columns, "proxy/saturation") > 0.3:
