@@ -41,6 +41,7 @@ def main() -> None:
                 f"return {spread([r['mean_return'] for r in results], 1)} of at most 5, "
                 f"{spread([r['process_seconds'] for r in results])} s"
             ),
+            data=lambda: [] if demos is None else [demos()],
             title=TITLE,
         )
 

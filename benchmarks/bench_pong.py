@@ -56,6 +56,7 @@ def main() -> None:
                 f"return {spread([r['mean_return'] for r in results], 1)} of the expert's "
                 f"{results[0]['expert_return']:.1f}; {spread([r['process_seconds'] / 60 for r in results])} min"
             ),
+            data=lambda: [games(run)],
             title=TITLE,
         )
 

@@ -1,9 +1,10 @@
 """How well a run is read without its reward: rank correlations, chosen checkpoints, red flags, stopping.
 
-.venv/bin/python benchmarks/bench_reading.py [--only TEXT] [--again]
+.venv/bin/python benchmarks/bench_reading.py [--only TEXT] [--again] [--kept]
 
 Trains GAIL on native tasks from experts of our own (bench_gail_classic.py makes them): runs as they should be, and runs
-broken on purpose. Each run is kept in benchmarks/experts/reading/, so that a stopped script goes on where it was.
+broken on purpose. Each run is kept in benchmarks/experts/reading/ with what it was measured at, so that a stopped script
+goes on where it was. All rows are read from the same runs: where nothing is missing they are left as they are.
 """
 
 import sys
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 from bench_gail_classic import EXPERTS, expert
-from common import parser_of, show, write_rows
+from common import parser_of, show, stamp, wanted, write_rows
 
 from menura import evaluate, make
 from menura.forward.constant import ConstantReward
@@ -145,7 +146,8 @@ def make_runs(env: str, kind: str, seeds: Sequence[int]) -> None:
     for seed, watcher in zip(seeds, watchers, strict=True):
         readings = [{k: float(f"{v:.6g}") for k, v in row.items()} for row in watcher.readings]
         run = {"kind": kind, "seed": seed, "returns": watcher.returns, "readings": readings}
-        write_json(path_of(env, kind, seed), run | {"expert_return": expert_return})
+        of_run = {"expert_return": expert_return, "measured": stamp()}
+        write_json(path_of(env, kind, seed), run | of_run)
 
 
 def kept_run(env: str, kind: str, seed: int) -> dict:
@@ -184,17 +186,20 @@ def stop_of(run: dict) -> int | None:
     return next((i for i in range(len(rows)) if converged(rows[: i + 1])), None)
 
 
-def correlations_row(runs: list[dict]) -> dict:
+def correlations_row(runs: list[dict], random_returns: dict[str, float]) -> dict:
     detail = {}
     for proxy in [name for name in runs[0]["readings"][-1] if name.startswith("proxy/")]:
         found = np.array([rho for run in runs if not np.isnan(rho := rank_correlation(run, proxy))])
         if len(found):
-            detail[proxy] = {"mean": float(found.mean()), "interval": interval(found), "runs": len(found)}
+            of_mean = interval(found) if len(found) > 1 else None
+            detail[proxy] = {"mean": float(found.mean()), "interval": of_mean, "runs": len(found)}
     ranked = sorted(detail.items(), key=lambda item: -abs(item[1]["mean"]))
-    words = [
-        f"{k.removeprefix('proxy/')} {v['mean']:.2f} ({v['interval'][0]:.2f} to {v['interval'][1]:.2f})"
-        for k, v in ranked
-    ]
+    words = []
+    for name, found in ranked:
+        brackets = [] if found["interval"] is None else ["{:.2f} to {:.2f}".format(*found["interval"])]
+        # Where a proxy does not vary in a run, it ranks nothing there.
+        brackets += [] if found["runs"] == len(runs) else [f"of {found['runs']} runs"]
+        words.append(f"{name.removeprefix('proxy/')} {found['mean']:.2f} ({', '.join(brackets)})")
     return {"measured": "; ".join(words), "passed": None, "detail": detail}
 
 
@@ -209,7 +214,7 @@ def chosen_row(runs: list[dict], random_returns: dict[str, float]) -> dict:
     return {"measured": words, "passed": bool(chosen.mean() >= 0.97), "detail": {"runs": found, "by_env": by_env}}
 
 
-def flags_row(runs: list[dict]) -> dict:
+def flags_row(runs: list[dict], random_returns: dict[str, float]) -> dict:
     table = {kind: {flag.name: 0 for flag in ALL_FLAGS} | {"runs": 0} for kind in KINDS}
     for run in runs:
         table[run["kind"]]["runs"] += 1
@@ -245,8 +250,10 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--seeds", type=int, default=11, help="seeds of good runs on each task")
     parser.add_argument("--broken-seeds", type=int, default=3, help="of runs of each kind that are broken on purpose")
-    parser.add_argument("--kept", action="store_true", help="train nothing: only the runs that are kept already")
+    parser.add_argument("--kept", action="store_true", help="train nothing: read the runs that are kept once more")
     arguments = parser.parse_args()
+    if not (arguments.kept or any(wanted(NAME, row, arguments) for row, *_ in ROWS)):
+        return
     wanted_runs = [
         (env, kind, seed)
         for kind in KINDS
@@ -264,29 +271,21 @@ def main() -> None:
     runs = [kept_run(*x) for x in wanted_runs]
     good = [run for run in runs if run["kind"] not in OWN_FLAG]
     random_returns = {env: uniform_return(Request(ConstantReward(TRPO()), env)) for env in TASKS}
-    envs = ", ".join(dict.fromkeys(run["env"] for run in good))
-    number = f"{len(good)} GAIL runs on {envs}, {EVALUATIONS} checkpoints each"
-    rows = [
-        ("rank correlation of proxies with the true return", "published, with intervals", correlations_row(good), good),
-        (
-            "best checkpoint chosen by held-out steps, as a share of the best true one",
-            "≥ 97%, mean over ≥ 30 runs",
-            chosen_row(good, random_returns),
-            good,
-        ),
-        ("red flags", "each on its own broken runs, none on good runs", flags_row(runs), runs),
-        ("runs that stop when converged", "–", stops_row(good, random_returns), good),
-    ]
-    for row, asked, measured, over in rows:
+    number = f"{len(good)} GAIL runs on {', '.join(dict.fromkeys(run['env'] for run in good))}"
+    for row, asked, reads_all, measured in ROWS:
+        over = runs if reads_all else good
         entry = {
             "row": row,
             "asked": asked,
             "seeds": sorted({run["seed"] for run in over}),
             "command": ".venv/bin/python benchmarks/bench_reading.py",
-            **measured,
+            **measured(over, random_returns),
         }
-        if over is good:
-            entry["measured"] = f"{number}: {entry['measured']}"
+        # Where each of the runs was measured; the row is only read from them.
+        entry["detail"]["by_seed"] = {path_of(*(run[k] for k in ("env", "kind", "seed"))).stem: {
+            "measured": run["measured"]} for run in over}  # fmt: skip
+        if not reads_all:
+            entry["measured"] = f"{number}, {EVALUATIONS} checkpoints each: {entry['measured']}"
             if len(good) < GOOD:
                 entry["partial"] = f"{len(good)} of {GOOD} runs"
         elif len(over) < BROKEN + len(good):
@@ -295,6 +294,20 @@ def main() -> None:
             entry["passed"] = None
         write_rows(NAME, [entry], title=TITLE, data=[expert(env) for env in TASKS])
         show([entry])
+
+
+ROWS = (
+    ("rank correlation of proxies with the true return", "published, with intervals", False, correlations_row),
+    (
+        "best checkpoint chosen by held-out steps, as a share of the best true one",
+        "≥ 97%, mean over ≥ 30 runs",
+        False,
+        chosen_row,
+    ),
+    ("red flags", "each on its own broken runs, none on good runs", True, flags_row),
+    ("runs that stop when converged", "–", False, stops_row),
+)
+"""Their names, what is asked, whether broken runs count too, and what reads the runs."""
 
 
 if __name__ == "__main__":

@@ -73,21 +73,23 @@ def measure_seeds(
     one: Callable[[int], dict[str, Any]],
     good: Callable[[dict[str, Any]], bool] | None,
     describe: Callable[[list[dict[str, Any]]], str],
-    data: Sequence[Path] = (),
+    data: Sequence[Path] | Callable[[], Sequence[Path]] = (),
     title: str = "",
     together: Callable[[list[dict[str, Any]]], bool] | None = None,
 ) -> None:
     """Measure the seeds of a row that are missing, and write the row again after each of them.
 
-    The row is met where all seeds are ``good``, or where they are ``together``, if that is given.
+    The row is met where all seeds are ``good``, or where they are ``together``, if that is given. ``data`` may be a
+    function, where measuring makes the files.
     """
     if not wanted(name, row, arguments):
         return
     before = {} if arguments.again else known_rows(name).get(row, {})
-    # Seeds that were measured before keep the commit and day they were measured at.
-    earlier = {name: before["where"][name] for name in ("commit", "date")} if "where" in before else {}
+    # Seeds that were measured before keep what they were measured at, and by.
+    of_stamp = ("commit", "date", "machine", "versions")
+    earlier = {name: before["where"][name] for name in of_stamp} if "where" in before else {}
     known = before.get("detail", {}).get("by_seed", {})
-    results = {int(seed): {"measured": earlier} | result for seed, result in known.items()}
+    results = {int(seed): result | {"measured": earlier | result.get("measured", {})} for seed, result in known.items()}
     most = getattr(arguments, "seeds", None) or len(seeds)
     for seed in seeds[:most]:
         if seed in results:
@@ -107,7 +109,7 @@ def measure_seeds(
         }
         if len(results) < len(seeds):
             entry["partial"] = f"{len(results)} of {len(seeds)} seeds"
-        write_rows(name, [entry], title=title, data=data)
+        write_rows(name, [entry], title=title, data=data() if callable(data) else data)
         show([entry])
 
 

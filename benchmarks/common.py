@@ -62,11 +62,7 @@ def known_rows(name: str) -> dict[str, dict[str, Any]]:
 def write_rows(name: str, rows: Iterable[dict[str, Any]], *, title: str = "", data: Iterable[Path] = ()) -> Path:
     """Keep rows in `results/<name>.json` with where they were measured; rows of the same text are replaced."""
     kept = known_rows(name)
-    where = stamp() | {
-        "machine": machine(),
-        "versions": versions(),
-        "data": {path.name: sha256(path) for path in data},
-    }
+    where = stamp() | {"data": {path.name: sha256(path) for path in data}}
     for row in rows:
         if missing := ROW_KEYS - row.keys():
             raise ValueError(f"Row {row.get('row')!r} lacks {sorted(missing)}.")
@@ -80,9 +76,10 @@ def write_rows(name: str, rows: Iterable[dict[str, Any]], *, title: str = "", da
     return path
 
 
-def stamp() -> dict[str, str]:
-    """The day, and the commit that is measured."""
-    return {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "commit": commit()}
+def stamp() -> dict[str, Any]:
+    """The day, the commit that is measured, and by what."""
+    day = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return {"date": day, "commit": commit(), "machine": machine(), "versions": versions()}
 
 
 def command_of_this_script() -> str:
@@ -159,12 +156,17 @@ def measured_at(row: dict[str, Any]) -> str:
     """Commit and day, of every seed where they differ, the data's hashes, and the footnote of machine and versions."""
     if "where" not in row:
         return "now"
-    where = row["where"]
-    by_seed = row.get("detail", {}).get("by_seed", {}).values()
-    stamps = [one["measured"] for one in by_seed if isinstance(one, dict) and "measured" in one] or [where]
-    parts = list(dict.fromkeys(f"{at['commit']}, {at['date']}" for at in stamps))
-    parts += [f"{name} {digest}" for name, digest in where["data"].items()]
+    parts = list(dict.fromkeys(f"{at['commit']}, {at['date']}" for at in stamps_of(row)))
+    parts += [f"{name} {digest}" for name, digest in row["where"]["data"].items()]
     return "; ".join(parts) + (f" [{row['footnote']}]" if "footnote" in row else "")
+
+
+def stamps_of(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Where each of its seeds was measured; what one does not say is where the row was written last."""
+    by_seed = row.get("detail", {}).get("by_seed", {}).values()
+    return [row["where"] | one["measured"] for one in by_seed if isinstance(one, dict) and "measured" in one] or [
+        row["where"]
+    ]
 
 
 def seeds_in_words(seeds: list[int]) -> str:

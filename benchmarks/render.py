@@ -4,15 +4,16 @@ import json
 from typing import Any
 
 import gail_paper_page
-from common import REPOSITORY, RESULTS, table
+from common import REPOSITORY, RESULTS, stamps_of, table
 
 HEAD = """\
 # Benchmarks
 
-This page is generated: `make benchmarks` measures what is missing and writes it, and every number on it was printed by
-the command in its row. Rows marked *partial* measured less than was asked, and say how much. Claims about a policy are
-judged on the last checkpoint, by the mean action, over 50 episodes. What a
-script in `benchmarks/` can measure and is not below has not been measured yet.
+This page is generated: `make benchmarks` measures what is missing and writes it. The command in a row makes its
+numbers; `S` in it stands for each of the row's seeds, and `DATA` for the folder of the demonstrations. Rows marked
+*partial* measured less than was asked, and say how much. Claims about a policy are judged on the last checkpoint, by
+the mean action, over 50 episodes. What a script in `benchmarks/` can measure and is not below has not been measured
+yet.
 
 The column *at* has the commit that was measured and the day, for each seed where they differ (`+changes`: files that
 git tracks differed from it), the first digits of the SHA-256 of the data, and in brackets the machine and the versions,
@@ -27,13 +28,18 @@ class Footnotes:
         self._numbers: dict[str, int] = {}
         self._rows: dict[str, int] = {}
 
-    def number_of(self, where: dict[str, Any]) -> int:
-        """The footnote of a row, counted once more."""
+    def numbers_of(self, row: dict[str, Any]) -> str:
+        """The footnotes of a row, each counted once more."""
+        texts = dict.fromkeys(map(self._text, stamps_of(row)))
+        for text in texts:
+            self._rows[text] = self._rows.get(text, 0) + 1
+        return ", ".join(str(self._numbers.setdefault(text, len(self._numbers) + 1)) for text in texts)
+
+    @staticmethod
+    def _text(where: dict[str, Any]) -> str:
         machine, versions = where["machine"], where["versions"]
         text = f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}; "
-        text += ", ".join(f"{name} {version}" for name, version in versions.items())
-        self._rows[text] = self._rows.get(text, 0) + 1
-        return self._numbers.setdefault(text, len(self._numbers) + 1)
+        return text + ", ".join(f"{name} {version}" for name, version in versions.items())
 
     def lines(self) -> list[str]:
         """All of them, as Markdown."""
@@ -48,7 +54,7 @@ def page() -> str:
     parts, footnotes = [HEAD], Footnotes()
     for path in sorted(RESULTS.glob("*.json")):
         group = json.loads(path.read_text(encoding="utf-8"))
-        rows = [row | {"footnote": footnotes.number_of(row["where"])} for row in group["rows"]]
+        rows = [row | {"footnote": footnotes.numbers_of(row)} for row in group["rows"]]
         parts.append(f"## {group['title']}\n")
         if path.stem == gail_paper_page.NAME:
             rows = gail_paper_page.ordered(rows)

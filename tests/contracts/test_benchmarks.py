@@ -2,7 +2,9 @@
 
 import argparse
 import importlib
+import itertools
 import json
+import shlex
 import sys
 
 import pytest
@@ -152,3 +154,17 @@ def test_kept_results_are_json_of_rows_with_all_they_need(repository, scripts):
         for row in json.loads(path.read_text())["rows"]:
             assert row.keys() >= scripts.common.ROW_KEYS | {"where"}
             assert row["where"].keys() == {"date", "commit", "machine", "versions", "data"}
+
+
+def test_the_command_of_every_row_can_be_typed(repository):
+    for path in (repository / "benchmarks" / "results").glob("*.json"):
+        for row in json.loads(path.read_text())["rows"]:
+            program, *words = shlex.split(row["command"])
+            if program == "menura":
+                continue
+            assert program == ".venv/bin/python", row["command"]
+            script, *options = words
+            assert (repository / script).is_file(), row["command"]
+            # Every option has at most one value: a text of several words is quoted.
+            pairs = itertools.pairwise(["", *options])
+            assert all(word.startswith("--") or before.startswith("--") for before, word in pairs), row["command"]

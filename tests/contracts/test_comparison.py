@@ -1,5 +1,6 @@
 """Interquartile means, their intervals and probabilities of improvement, against numbers worked by hand."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -56,6 +57,37 @@ def test_the_interval_of_one_sided_runs_is_a_point():
 def test_the_interval_of_an_interquartile_mean_keeps_every_tasks_weight():
     # Each task's runs are equal, so that every resample is the whole: (1 + 1 + 3 + 3) without the ends.
     assert stratified_bootstrap([[1.0, 1.0], [3.0, 3.0]]) == (2.0, 2.0)
+
+
+def test_the_interval_is_that_of_the_interquartile_mean_and_not_of_the_mean():
+    # Of four draws from {0, 0, 0, 100}, without the lowest and the highest, the two that are left are both 0 where at
+    # most one is 100: ¾⁴ + 4·¼·¾³ = 0.738. Seven in ten resamples lie at 0; of plain means every third lies above.
+    assert stratified_bootstrap([[0.0, 0.0, 0.0, 100.0]], level=0.4, num_resamples=4000) == (0.0, 0.0)
+
+
+def test_there_is_no_interval_where_one_task_has_one_run():
+    found = compare([run("A", "bc", 0, 10), run("B", "bc", 0, 20), run("B", "bc", 1, 30)])
+    (overall,) = found.overall
+    assert overall.score.value == pytest.approx(0.2)
+    assert math.isnan(overall.score.low)
+    assert math.isnan(overall.score.high)
+
+
+def test_the_same_run_twice_is_no_second_seed():
+    old, new = run("A", "bc", 0, 10), run("A", "bc", 0, 30)
+    old, new = (dataclasses.replace(r, path=Path(f"2026112{i}-000000-s0")) for i, r in enumerate((old, new)))
+    found = compare([new, old, run("A", "bc", 1, 50)])
+    assert found.entries[0].returns == (30.0, 50.0)
+    assert found.num_repeats == 1
+    assert compare([new, run("A", "bc", 1, 50)]).num_repeats == 0
+
+
+def test_seeds_that_are_paid_the_rewards_of_different_runs_are_one_experiment():
+    runs = [run("A", "ppo", s, 10 * s) for s in range(2)]
+    for s, one in enumerate(runs):
+        one.config["reward"] = {"path": f"runs/gail-s{s}", "part": "reward", "form": "positive"}
+    (entry,) = compare(runs).entries
+    assert entry.seeds == (0, 1)
 
 
 def test_runs_are_compared_by_environment_and_over_all():

@@ -16,7 +16,9 @@ from menura.demonstrations.heldout import left_out, sampled_steps
 from menura.demonstrations.readers import load
 from menura.environments import make
 from menura.evaluation import UniformPolicy, evaluate
+from menura.imitation.proxies import squared_mmd
 from menura.imitation.rules import best_in
+from menura.regularizers import AIRLLink, FeatureExpectation, JensenShannon, Wasserstein
 from menura.run import train as loop
 from menura.run.artifacts import checkpoint_dir, load_state
 from menura.run.launch import Request, launch, load_parts, prepare, resume
@@ -131,6 +133,57 @@ def test_proxies_follow_the_held_out_steps_and_no_reward():
     assert one["proxy/score_train"] == pytest.approx(float(jnp.mean(of_train)), abs=1e-6)
 
 
+def test_columns_that_mean_nothing_of_a_score_are_missing():
+    spec = SPECS["box"]
+
+    def read(regularizer):
+        gail = dataclasses.replace(GAIL, regularizer=regularizer)
+        state = gail.init(spec, key=jax.random.key(0))
+        data = dataclasses.replace(expert_data(spec), heldout=random_transitions(spec, (60,), 7))
+        reader = make_reader(gail, spec, jax.tree.map(jnp.asarray, data), None, seed=0)
+        return reader.read(state, gail.final_policy(state), None, random_transitions(spec, (50,), 5))
+
+    of_js, of_links, of_wasserstein, of_fem = map(
+        read, (JensenShannon(), AIRLLink(), Wasserstein(), FeatureExpectation())
+    )
+    assert {"proxy/saturation", "proxy/score_std"} <= of_js.keys()
+    assert of_links.keys() == of_js.keys()
+    assert of_js.keys() - of_wasserstein.keys() == {"proxy/saturation"}
+    assert of_js.keys() - of_fem.keys() == {"proxy/saturation", "proxy/score_std"}
+
+
+@pytest.mark.parametrize(("num_demos", "subsample", "known"), [(2, 1, True), (5, 1, False), (6, 3, True)])
+def test_an_expert_is_some_way_from_itself_where_there_are_several_episodes(demos, num_demos, subsample, known):
+    asked = request(demos, num_demos=num_demos, subsample=subsample)
+    used, heldout = load_parts(asked)
+    spec = make("CartPole-v1").spec
+    data = jax.tree.map(jnp.asarray, used.expert_data(spec))
+    reader = make_reader(GAIL, spec, data, heldout, seed=0)
+    state = GAIL.init(spec, key=jax.random.key(0))
+    read = reader.read(state, GAIL.final_policy(state), None, random_transitions(spec, (50,), 5))
+    assert math.isfinite(read["proxy/mmd_expert"]) == known
+    if num_demos == 2:
+        # Four episodes are left: two and two.
+        parts = [heldout.select(half).flatten(spec) for half in ((0, 1), (2, 3))]
+        by_hand = squared_mmd(*map(reader._space.points, parts), bandwidth=reader._bandwidth)
+        assert read["proxy/mmd_expert"] == pytest.approx(by_hand)
+
+
+def test_few_steps_say_nothing_of_whether_actions_are_random():
+    spec = SPECS["discrete"]
+
+    def p_value(num_steps):
+        heldout = random_transitions(spec, (num_steps,), 7)
+        data = jax.tree.map(jnp.asarray, dataclasses.replace(expert_data(spec), heldout=heldout))
+        reader = make_reader(GAIL, spec, data, None, seed=0)
+        state = GAIL.init(spec, key=jax.random.key(0))
+        read = reader.read(state, GAIL.final_policy(state), None, random_transitions(spec, (50,), 5))
+        return read["proxy/action_p_value"]
+
+    assert math.isnan(p_value(49))
+    assert p_value(50) > 0
+
+
 def test_steps_of_the_held_out_expert_itself_are_at_no_distance():
     spec = SPECS["discrete"]
     state = GAIL.init(spec, key=jax.random.key(0))
@@ -189,7 +242,7 @@ def test_a_run_stopped_between_two_evaluations_is_read_as_one_never_stopped(demo
 
 def test_a_run_that_has_converged_stops_at_that_checkpoint_also_after_a_stop(demos, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "converged", lambda readings: len(readings) >= 2)
-    asked = request(demos, stop_when_converged=True, learner=SMALL["bc"])
+    asked = request(demos, stop_when_converged=True, learner=SMALL["bc"], total_steps=512)
     alone = launch(asked, out=tmp_path / "alone")
     result = json.loads((alone / "result.json").read_text())
     assert result["converged"]
@@ -205,6 +258,12 @@ def test_a_run_that_cannot_be_read_cannot_stop_when_converged(demos, changes):
     asked = request(None if "learner" in changes else demos, stop_when_converged=True, **changes)
     with pytest.raises(RequestError, match="--num-demos, --subsample or --heldout-fraction"):
         prepare(asked)
+
+
+def test_a_run_with_fewer_evaluations_than_the_rule_looks_at_is_refused(demos):
+    with pytest.raises(RequestError, match="6 evaluations or more, and this one has 4: lower --eval-every"):
+        prepare(request(demos, stop_when_converged=True))
+    assert prepare(request(demos, stop_when_converged=True, eval_every=32)).request.stop_when_converged
 
 
 def test_at_most_a_fixed_number_of_steps_is_read():

@@ -50,8 +50,13 @@ def drawn(monkeypatch):
 
 
 def test_the_figure_shows_the_distance_the_expert_s_own_and_what_the_score_tells_apart(run_with, drawn):
-    figure = proxy_curves("CartPole-v1", group_seeds([run_with(readings())]))
-    distance, apart = drawn
+    rows = readings(heldout_loss=2.0, score_heldout=1.0, score_learner=0.5)
+    figure = proxy_curves("CartPole-v1", group_seeds([run_with(rows)]))
+    distance, apart, loss, score, moved, saturated = drawn
+    assert [axes.get_ylabel() for axes in (loss, moved, saturated)] == ["Held-out loss", "Moved (nats)", "Saturated"]
+    heldout, of_learner = score.lines[:2]
+    assert set(heldout.get_ydata()) == {1.0}
+    assert (set(of_learner.get_ydata()), of_learner.get_linestyle()) == ({0.5}, "--")
     learner, expert = distance.lines[:2]
     assert learner.get_ydata()[3] == 0.02
     assert set(expert.get_ydata()) == {0.005}

@@ -164,11 +164,13 @@ def test_a_seed_that_fails_does_not_take_the_others_with_it(demos, tmp_path):
             raise FloatingPointError("score/loss is nan")
 
     watchers = {0: Watcher(), 1: Fails()}
-    with pytest.raises(FloatingPointError, match="nan"):
+    with pytest.raises(FloatingPointError, match="nan") as failed:
         launch_seeds(
             request("bc", demos), (0, 1), out=tmp_path, loggers=["csv"], watcher_of=lambda seed: watchers[seed]
         )
-    assert [path.parent.name[-3:] for path in tmp_path.glob("*/*/*/result.json")] == ["-s0"]
+    (result,) = tmp_path.glob("*/*/*/result.json")
+    assert result.parent.name[-3:] == "-s0"
+    assert f"{result.parent} has finished." in str(failed.value)
 
 
 def test_a_seed_on_a_simulator_is_a_process_and_the_run_that_it_would_be_alone(tmp_path):

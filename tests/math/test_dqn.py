@@ -1,5 +1,6 @@
 """Deep Q-learning by hand: targets, dueling, exploration, priorities and their weights, and n steps from a ring."""
 
+import dataclasses
 import math
 
 import equinox as eqx
@@ -188,7 +189,9 @@ def test_what_cannot_be_done_is_refused_in_one_sentence():
     state = learner.init(SPEC, key=key)
     with pytest.raises(RequestError, match="return_steps to 1"):
         learner.learn(state, lambda step: step.reward, key=key)
-    with pytest.raises(RequestError, match="bc_updates to 0"):
-        learner.learn(state, lambda step: step.reward, key=key, penalty=lambda policy: jnp.zeros(()))
+    with pytest.raises(RequestError, match="give it a temperature"):
+        dataclasses.replace(learner, return_steps=1).learn(
+            state, lambda step: step.reward, key=key, penalty=lambda policy: jnp.zeros(())
+        )
     with pytest.raises(RequestError, match="replay_size"):
         SMALL["dqn"].steps_per_update(100)

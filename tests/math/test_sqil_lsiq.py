@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from menura.core import ExpertData, RequestError
+from menura.forward.dqn import DQN
 from menura.forward.sac import SAC, expected_soft_value
+from menura.imitation.bc import distance_to_demos
 from menura.imitation.lsiq import LSIQ, reward_bounds, value_absorbed, value_bounds
 from menura.imitation.sqil import SQIL, reward_absorbed
 from menura.regularizers import ChiSquaredMixture
@@ -81,6 +83,21 @@ def test_sqils_endings_go_on_at_the_mean_reward_of_the_absorbing_state(first_los
     want = loss_by_hand(state, alone(mine), alone(theirs), [worth, 1 + worth])
     np.testing.assert_allclose(metrics["value/loss"], want, rtol=1e-4)
     assert float(reward_absorbed(jnp.asarray(0.0), jnp.asarray(0.0))) == 0.0
+
+
+def test_cloning_beside_sqils_values_draws_the_policy_to_the_experts_actions():
+    spec, rows = SPECS["discrete"], random_transitions(SPECS["discrete"], (8, 4))
+    demos = ExpertData(random_transitions(spec, (30,), 3), NO_ROWS)
+    dqn = DQN(num_updates=20, batch_size=8, replay_size=48, learning_starts=0, temperature=0.3, hidden_sizes=(8,),
+              learning_rate=1e-2, initial_exploration=0.0, final_exploration=0.0)  # fmt: skip
+
+    def distance(bc_coef):
+        learner = SQIL(forward=dqn, bc_coef=bc_coef)
+        state = learner.init(spec, key=jax.random.key(0))
+        policy = learner.policy(jax.jit(learner.update)(state, rows, demos, key=jax.random.key(1))[0])
+        return float(distance_to_demos(policy, policy, demos.train))
+
+    assert distance(10.0) < 0.9 * distance(0.0)
 
 
 def test_the_mixtures_regularizer_is_a_bellman_error_under_rewards_of_plus_and_minus_one_over_alpha():

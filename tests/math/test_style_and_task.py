@@ -45,6 +45,14 @@ def test_from_a_replay_it_is_too_and_an_ending_is_worth_the_style_it_loses():
     np.testing.assert_allclose(
         jax.vmap(of_both)(flat) - jax.vmap(of_alone)(flat), 0.25 * flat.reward, rtol=1e-4, atol=1e-5
     )
+    # What an ending is worth to others is the score's alone, like the reward of steps that is saved beside it.
+    endings = [
+        dataclasses.replace(alone, style_coef=weight)._reward_from_replay(
+            SMALL_SAC, state, expert_data(spec), jax.random.key(1)
+        )[1]
+        for weight in (0.5, 2.0)
+    ]
+    np.testing.assert_allclose(*endings)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from menura.core import BoxActions, DiscreteActions, RequestError, Spec
+from menura.forward.dqn import DQN
 from menura.forward.sac import before_squashing
 from menura.forward.warm_start import begun_with, taken_over
 from menura.imitation.bc import distance_to_demos
@@ -17,6 +18,8 @@ from menura.networks import RunningNorm, make_policy
 from menura.run.resolve import warm_policy
 from tests.learners import SMALL, SPECS, random_transitions
 
+SOFT_DQN = DQN(num_updates=20, batch_size=8, replay_size=48, learning_starts=0, temperature=0.3, activation="tanh",
+               hidden_sizes=(8,), learning_rate=1e-2, initial_exploration=0.0, final_exploration=0.0)  # fmt: skip
 SAC_LIKE_BC = dataclasses.replace(SMALL["sac"], activation="tanh", linear_mean=True)
 
 
@@ -60,6 +63,46 @@ def test_a_discrete_policy_goes_on_with_the_same_probabilities(name):
     assert_allclose([taken.distribution(o).log_probs for o in OBS], want, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("obs_scale", [None, (2.0, 0.5, 4.0)])
+def test_soft_values_have_the_policy_begun_with_as_their_softmax(obs_scale):
+    spec, learner = SPECS["discrete"], dataclasses.replace(SOFT_DQN, obs_scale=obs_scale)
+    policy = cloned(spec)
+    taken = taken_over(learner, spec, policy)
+    logits = jnp.stack([policy.distribution(o).logits for o in OBS])
+    assert_allclose([taken.q_values(o) for o in OBS], 0.3 * logits, rtol=1e-4, atol=1e-5)
+    state = begun_with(learner.init(spec, key=jax.random.key(0)), taken)
+    for values in (state.values, state.target_values, state.average):
+        assert_allclose([values(o) for o in OBS], 0.3 * logits, rtol=1e-4, atol=1e-5)
+    want = [policy.distribution(o).log_probs for o in OBS]
+    assert_allclose([learner.final_policy(state).distribution(o).log_probs for o in OBS], want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dueling", [False, True])
+def test_values_go_on_as_they_are_even_where_the_largest_is_taken(dueling):
+    spec, learner = SPECS["discrete"], dataclasses.replace(SOFT_DQN, temperature=0.0, dueling=dueling)
+    earlier = learner.final_policy(learner.init(spec, key=jax.random.key(3)))
+    taken = taken_over(learner, spec, earlier)
+    state = begun_with(learner.init(spec, key=jax.random.key(0)), taken)
+    assert_array_equal([state.values(o) for o in OBS], [earlier.q_values(o) for o in OBS])
+
+
+def test_soft_values_are_drawn_to_the_demonstrations_by_the_penalty():
+    spec = SPECS["discrete"]
+    state = SOFT_DQN.store(SOFT_DQN.init(spec, key=jax.random.key(0)), random_transitions(spec, (8, 4)))
+    demos = random_transitions(spec, (16,), seed=3)
+
+    @jax.jit
+    def learned(state, weight):
+        penalty = lambda p: weight * distance_to_demos(p, p, demos)  # noqa: E731
+        learned, metrics = SOFT_DQN.learn(state, lambda step: 0.0, key=jax.random.key(1), penalty=penalty)
+        return SOFT_DQN.policy(learned), metrics["value/loss"]
+
+    (without, _), (drawn, loss) = learned(state, 0.0), learned(state, 10.0)
+    assert float(distance_to_demos(drawn, drawn, demos)) < 0.9 * float(distance_to_demos(without, without, demos))
+    # The loss that is reported is that of the values alone.
+    assert float(loss) < 5
+
+
 def test_the_first_rollout_does_not_change_what_the_network_means():
     policy = taken_over(SMALL["trpo"], SPECS["box"], cloned(SPECS["box"]))
     moved = eqx.tree_at(lambda p: p.norm, policy, policy.norm.add(100 + 50 * jnp.ones((4096, 3))))
@@ -83,6 +126,11 @@ def test_before_squashing_by_hand():
     assert_allclose(gradient[jnp.array([1, 2, 5])], [1.0, 4 / 3, slope], rtol=1e-4)
 
 
+def values_of(**changes):
+    learner = dataclasses.replace(SOFT_DQN, **changes)
+    return learner.final_policy(learner.init(SPECS["discrete"], key=jax.random.key(0)))
+
+
 REFUSED = {
     "another size of observations": (SMALL["trpo"], cloned(Spec(5, SPECS["box"].actions)), "name a run of this env"),
     "discrete for real": (SMALL["trpo"], cloned(Spec(3, DiscreteActions(2))), "discrete actions"),
@@ -103,6 +151,28 @@ def test_what_does_not_fit_is_refused_with_what_to_pass(case):
     learner, policy, words = REFUSED[case]
     with pytest.raises(RequestError, match=words):
         warm_policy(learner, SPECS["box"], policy)
+
+
+REFUSED_AS_VALUES = {
+    "a policy as values of which the largest is taken": (
+        dataclasses.replace(SOFT_DQN, temperature=0.0), cloned(SPECS["discrete"]), "pass --temperature"),
+    "a policy as dueling values": (
+        dataclasses.replace(SOFT_DQN, dueling=True), cloned(SPECS["discrete"]), "leave out --dueling"),
+    "values that duel as values that do not": (
+        SOFT_DQN, values_of(dueling=True), "a dueling head: pass --dueling"),
+    "values of scaled observations": (
+        SOFT_DQN, values_of(obs_scale=(1.0, 2.0, 3.0)), "pass --obs-scale 1.0 2.0 3.0"),
+    "values of another width": (
+        SOFT_DQN, values_of(hidden_sizes=(4,)), "pass --hidden-sizes 4"),
+    "values as a policy": (SMALL["ppo"], values_of(), "can only go on in dqn"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED_AS_VALUES)
+def test_values_that_do_not_fit_are_refused_with_what_to_pass(case):
+    learner, policy, words = REFUSED_AS_VALUES[case]
+    with pytest.raises(RequestError, match=words):
+        warm_policy(learner, SPECS["discrete"], policy)
 
 
 @pytest.mark.parametrize("name", ["ppo", "sac"])

@@ -70,3 +70,5 @@ def show(comparison: "Comparison") -> None:
     console = Console()
     for table in tables(comparison):
         console.print(to_rich(table))
+    if comparison.num_repeats:
+        print(f"Left out: {comparison.num_repeats} older, of the same settings and seed as another.")

@@ -1,6 +1,7 @@
 """A progress bar for training; plain lines where there is no terminal."""
 
 import sys
+from math import isfinite, nan
 from types import TracebackType
 from typing import Any
 
@@ -28,6 +29,8 @@ PROXIES = {
     "proxy/told_apart": "told apart",
     "proxy/score_heldout": "held-out score",
     "proxy/heldout_loss": "held-out loss",
+    "proxy/saturation": "saturated",
+    "proxy/moved": "moved (nats)",
 }
 """What the line of an evaluation shows beside the return."""
 
@@ -81,7 +84,7 @@ class ProgressBar(Watcher):
         """A line that stays, and one for every new red flag; ``of`` says of which of several runs."""
         title = f"{self._title}, {of}" if of else self._title
         reading = reading_of(progress)
-        parts = [f"{label} {reading[name]:.3g}" for name, label in PROXIES.items() if name in reading]
+        parts = [f"{label} {reading[name]:.3g}" for name, label in PROXIES.items() if isfinite(reading.get(name, nan))]
         if not self._live:
             parts.append(self._shown(progress))
         self.say(" · ".join([f"{title} · {progress.env_steps:,} steps · evaluation {evaluation}", *parts]))

@@ -53,8 +53,8 @@ class CompareOptions:
     """Transitions to compare on, half of them the demonstrations' and half a uniform policy's."""
     num_pairs: int = 512
     """States and actions, drawn independently, over which means are taken."""
-    gamma: float = 0.99
-    """Discount of the shaping that makes no difference."""
+    gamma: float | None = None
+    """Discount of the shaping that makes no difference. That of the first run's learner if not given."""
     seed: int = 0
     """Decides what is drawn."""
     json: bool = False
@@ -90,7 +90,7 @@ def compare(options: CompareOptions) -> None:
     """Print the distance."""
     from menura.run.reward_distance import compare_rewards
 
-    if not 0 <= options.gamma <= 1:
+    if options.gamma is not None and not 0 <= options.gamma <= 1:
         raise RequestError(f"--gamma must lie between 0 and 1, not at {options.gamma:g}.")
     result = compare_rewards(
         options.a,

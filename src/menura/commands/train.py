@@ -298,7 +298,8 @@ def _request(choices: Choices, options: TrainOptions, learner: Any) -> Request:
     _refuse_unused(choices, learner)
     eval_every = options.eval_every
     if eval_every is None:
-        eval_every = 0 if choices.env is None else max(1, options.total_steps // _evaluations(choices, learner))
+        number = FOR_STOPPING if options.stop_when_converged else _evaluations(choices, learner)
+        eval_every = 0 if choices.env is None else max(1, options.total_steps // number)
     same = (
         "demos",
         "expert",
@@ -325,6 +326,10 @@ def _request(choices: Choices, options: TrainOptions, learner: Any) -> Request:
         warm_start=choices.warm_start,
         **{name: getattr(options, name) for name in same},
     )
+
+
+FOR_STOPPING = 20
+"""Evaluations of a run that may end when it has converged: it can only end at one of them."""
 
 
 def _evaluations(choices: Choices, learner: Any) -> int:

@@ -36,16 +36,20 @@ class LearnedRewardWrapper(gymnasium.Wrapper, gymnasium.utils.RecordConstructorA
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode."""
         obs, info = self.env.reset(seed=seed, options=options)
-        self._obs = encode_obs(obs, self.env.observation_space)
+        self._obs = self._copied(obs)
         return obs, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step the environment, and pay for it."""
         obs, own, terminated, truncated, info = self.env.step(action)
-        next_obs = encode_obs(obs, self.env.observation_space)
+        next_obs = self._copied(obs)
         paid = float(self._reward(self._obs, self._encoded(action), next_obs, np.asarray(bool(terminated))))
         self._obs = next_obs
         return obs, paid, terminated, truncated, {**info, "environment_reward": own}
+
+    def _copied(self, obs: Any) -> np.ndarray:
+        """An observation as rewards take it, kept from whatever becomes of the environment's own array."""
+        return np.array(encode_obs(obs, self.env.observation_space))
 
     def _encoded(self, action: Any) -> np.ndarray:
         """An action as rewards take it: from 0 on, or real."""

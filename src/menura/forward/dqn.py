@@ -184,12 +184,16 @@ class DQN(AbstractReplayLearner):
             final=self.final_exploration,
             num_steps=self.exploration_steps,
         )
-        return QPolicy(state.values, epsilon, jnp.asarray(self.temperature, jnp.float32))
+        return self._policy_of(state.values, epsilon)
 
     def final_policy(self, state: DQNState) -> AbstractPolicy:
         """That of the average of the latest values, without exploration."""
         # Departs from Mnih et al. 2015: the newest values swing, and their average does so less.
-        return QPolicy(state.average, jnp.zeros(()), jnp.asarray(self.temperature, jnp.float32))
+        return self._policy_of(state.average, jnp.zeros(()))
+
+    def _policy_of(self, values: ActionValues, epsilon: Float[Array, ""]) -> QPolicy:
+        """Acts by these values, at this learner's temperature."""
+        return QPolicy(values, epsilon, jnp.asarray(self.temperature, jnp.float32))
 
     def update(
         self,
@@ -201,9 +205,8 @@ class DQN(AbstractReplayLearner):
         penalty: Penalty | None = None,
     ) -> tuple[DQNState, Metrics]:
         """The rollout into the replay with this reward, then ``num_updates`` gradient steps."""
-        _refuse_penalty(penalty)
         state = self.store(state, eqx.tree_at(lambda t: t.reward, batch, reward))
-        return self._learn(state, None, key=key)
+        return self._learn(state, None, key=key, penalty=penalty)
 
     def store(self, state: DQNState, batch: Transition) -> DQNState:
         """A rollout ``[time, env]`` into the replay; one on the host has it already."""
@@ -261,13 +264,14 @@ class DQN(AbstractReplayLearner):
         penalty: Penalty | None = None,
     ) -> tuple[DQNState, Metrics]:
         """``num_updates`` gradient steps on what is in the replay, none before ``learning_starts``."""
-        _refuse_penalty(penalty)
         if self.return_steps > 1:
             raise RequestError(
                 "n-step returns add up the rewards of the environment, and this reward may change after a step was "
                 "taken: set return_steps to 1."
             )
-        return self._learn(state, reward_of, key=key, demos=demos, num_rows=num_rows, target_range=target_range)
+        return self._learn(
+            state, reward_of, key=key, demos=demos, num_rows=num_rows, target_range=target_range, penalty=penalty
+        )
 
     def _learn(
         self,
@@ -278,8 +282,14 @@ class DQN(AbstractReplayLearner):
         demos: Transition | None = None,
         num_rows: Int[Array, ""] | None = None,
         target_range: tuple[Hyper, Hyper] | None = None,
+        penalty: Penalty | None = None,
     ) -> tuple[DQNState, Metrics]:
         """:meth:`learn`, on the rewards that are stored where there is no ``reward_of``."""
+        if penalty is not None and self.temperature == 0:
+            raise RequestError(
+                "dqn acts on its largest value, which has no likelihood to clone by: give it a temperature, or set "
+                "the weight of cloning to 0."
+            )
         replay = self.replay(state)
         num_demos = 0 if demos is None else self.batch_size // 2
 
@@ -292,7 +302,7 @@ class DQN(AbstractReplayLearner):
             if demos is not None:
                 size = demos.reward.shape[0] if num_rows is None else num_rows
                 together = _after(sample_rows(demos, demos_key, num_demos, size), batch)
-            learned, td_error, metrics = self._gradient_step(state, learned, together, reward_of, target_range)
+            learned, td_error, metrics = self._gradient_step(state, learned, together, reward_of, target_range, penalty)
             td_error = td_error[num_demos:]
             if learned[-1] is not None:
                 powered = priority(td_error, exponent=self.priority_exponent)
@@ -343,6 +353,7 @@ class DQN(AbstractReplayLearner):
         batch: Batch,
         reward_of: Callable[[Transition], Float[Array, ""]] | None,
         target_range: tuple[Hyper, Hyper] | None,
+        penalty: Penalty | None,
     ) -> tuple[Any, Float[Array, " batch"], Metrics]:
         """The values one step on, the errors that were found, and the target's copy where it is due."""
         values, target_values, opt_state, num_learned, priorities = learned
@@ -368,9 +379,11 @@ class DQN(AbstractReplayLearner):
         def loss_of(values):
             q = jax.vmap(values)(rows.obs)
             td_error = target - jnp.take_along_axis(q, rows.action[:, None], axis=1)[:, 0]
-            return jnp.mean(weight * huber(td_error)), (td_error, q)
+            loss = jnp.mean(weight * huber(td_error))
+            whole = loss if penalty is None else loss + penalty(self._policy_of(values, jnp.zeros(())))
+            return whole, (loss, td_error, q)
 
-        (loss, (td_error, q)), gradient = jax.value_and_grad(loss_of, has_aux=True)(values)
+        (_, (loss, td_error, q)), gradient = jax.value_and_grad(loss_of, has_aux=True)(values)
         step, opt_state = self._optimizer.update(gradient, opt_state)
         values = optax.apply_updates(values, step)
         num_learned = num_learned + 1
@@ -393,8 +406,3 @@ def _after(demos: Transition, batch: Batch) -> Batch:
         jnp.ones(num_demos),
     )
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), first, batch)
-
-
-def _refuse_penalty(penalty: Penalty | None) -> None:
-    if penalty is not None:
-        raise RequestError("dqn acts by its values and has no policy to clone into: set bc_updates to 0.")

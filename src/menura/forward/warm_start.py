@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from menura.core import AbstractPolicy, BoxActions, DiscreteActions, RequestError, Spec
+from menura.forward.q_values import QPolicy
 from menura.forward.sac import UNIFORM_LOG_STD, LogitPolicy, SquashedPolicy
 from menura.networks import CategoricalPolicy, GaussianPolicy, Network, Norm, PictureNetwork, RunningNorm
 
@@ -30,7 +31,7 @@ def taken_over(learner: Any, spec: Spec, policy: AbstractPolicy, *, options: str
     options on the command line.
     """
     own: Any = jax.eval_shape(lambda key: learner.policy(learner.init(spec, key=key)), jax.random.key(0))
-    _require_fit(own, spec, policy, options)
+    _require_fit(own, spec, policy, getattr(learner, "temperature", 0.0), options)
     match own, policy:
         case (CategoricalPolicy(), CategoricalPolicy()):
             return eqx.tree_at(lambda p: p.norm, policy, settled(policy.norm))
@@ -42,6 +43,8 @@ def taken_over(learner: Any, spec: Spec, policy: AbstractPolicy, *, options: str
             return LogitPolicy(without_norm(policy.network, policy.norm))
         case (SquashedPolicy(), GaussianPolicy()):
             return squashed(within_bounds(policy, spec.actions))
+        case (QPolicy(), CategoricalPolicy() | LogitPolicy()):
+            return as_values(own, policy, learner.temperature)
         case _:
             return policy
 
@@ -50,6 +53,8 @@ def begun_with(state: Any, policy: AbstractPolicy) -> Any:
     """A fresh state whose policy is the one that :func:`taken_over` gave; also of the learner inside an imitator."""
     if hasattr(state, "forward"):
         return eqx.tree_at(lambda s: s.forward, state, begun_with(state.forward, policy))
+    if isinstance(policy, QPolicy):
+        return eqx.tree_at(lambda s: (s.values, s.target_values, s.average), state, (policy.values,) * 3)
     names = [name for name in ("policy", "average") if hasattr(state, name)]
     return eqx.tree_at(lambda s: [getattr(s, name) for name in names], state, [policy] * len(names))
 
@@ -97,15 +102,40 @@ def squashed(policy: GaussianPolicy) -> SquashedPolicy:
     return SquashedPolicy(network, policy.center, policy.half_width, linear_mean=True)
 
 
-def _require_fit(own: Any, spec: Spec, policy: Any, options: str) -> None:
-    kinds = CategoricalPolicy | GaussianPolicy | LogitPolicy | SquashedPolicy
+def as_values(own: QPolicy, policy: CategoricalPolicy | LogitPolicy, temperature: float) -> QPolicy:
+    """Q = τ · logits, whose soft policy exp(Q / τ) is the one begun with; of the kind that ``own`` is."""
+    network = policy.network if isinstance(policy, LogitPolicy) else without_norm(policy.network, policy.norm)
+    last = temperature * network.weights[-1], temperature * network.biases[-1]
+    network = eqx.tree_at(lambda n: (n.weights[-1], n.biases[-1]), network, last)
+    if own.values.obs_scale is not None:
+        unscaled = network.weights[0] / jnp.asarray(own.values.obs_scale)[None, :]
+        network = eqx.tree_at(lambda n: n.weights[0], network, unscaled)
+    values = eqx.tree_at(lambda v: v.network, own.values, network)
+    return QPolicy(values, jnp.zeros(()), jnp.asarray(temperature, jnp.float32))
+
+
+def network_of(policy: Any) -> Network:
+    """What computes a policy's means, logits or values."""
+    return policy.values.network if isinstance(policy, QPolicy) else policy.network
+
+
+def hidden_sizes(policy: Any) -> tuple[int, ...]:
+    """The widths that a learner is given; of a dueling head the last layer's is that of either half."""
+    *hidden, last = (bias.shape[0] for bias in network_of(policy).biases)
+    return (*hidden, last // 2) if isinstance(policy, QPolicy) and policy.values.heads is not None else tuple(hidden)
+
+
+def _require_fit(own: Any, spec: Spec, policy: Any, temperature: float, options: str) -> None:
+    kinds = CategoricalPolicy | GaussianPolicy | LogitPolicy | SquashedPolicy | QPolicy
     if not isinstance(policy, kinds) or not isinstance(own, kinds):
         raise RequestError("Only policies with menura's own networks can be begun with: leave out the warm start.")
-    network: Network = policy.network
+    network, its_own = network_of(policy), network_of(own)
     _require_parts(network, spec)
     obs_size = spec.obs_size if spec.parts else network.weights[0].shape[1]
-    is_discrete = isinstance(policy, CategoricalPolicy | LogitPolicy)
+    is_discrete = not isinstance(policy, GaussianPolicy | SquashedPolicy)
     num_outputs = network.biases[-1].shape[0] // (2 if isinstance(policy, SquashedPolicy) else 1)
+    if isinstance(policy, QPolicy):
+        num_outputs = policy.values.num_actions
     wanted = spec.actions.num_actions if isinstance(spec.actions, DiscreteActions) else spec.actions.size
     if (obs_size, is_discrete, num_outputs) != (spec.obs_size, not isinstance(spec.actions, BoxActions), wanted):
         kind = "discrete" if is_discrete else "real"
@@ -113,12 +143,18 @@ def _require_fit(own: Any, spec: Spec, policy: Any, options: str) -> None:
             f"The policy to begin with takes {obs_size} observed numbers and gives {num_outputs} {kind} actions, which "
             "are not this environment's: name a run of this environment."
         )
-    if isinstance(policy, LogitPolicy | SquashedPolicy) and not isinstance(own, LogitPolicy | SquashedPolicy):
-        raise RequestError("SAC's policy can only go on in sac: name a run of bc, trpo, ppo or gail to begin with.")
-    if jax.tree.structure(network) != jax.tree.structure(own.network) and spec.parts:
+    if isinstance(policy, LogitPolicy | SquashedPolicy) and not isinstance(own, LogitPolicy | SquashedPolicy | QPolicy):
+        raise RequestError(
+            "SAC's policy can only go on in sac or dqn: name a run of bc, trpo, ppo or gail to begin with."
+        )
+    if isinstance(policy, QPolicy) and not isinstance(own, QPolicy):
+        raise RequestError("The policy of dqn is values, and can only go on in dqn: name a run of bc, trpo or ppo.")
+    if isinstance(own, QPolicy):
+        _require_values(own, policy, temperature, options)
+    if jax.tree.structure(network) != jax.tree.structure(its_own) and spec.parts:
         raise RequestError(f"The policy to begin with has the other encoder: pass {options}encoder as in its run.")
-    hidden = tuple(bias.shape[0] for bias in network.biases[:-1])
-    if (hidden, network.activation) != (tuple(b.shape[0] for b in own.network.biases[:-1]), own.network.activation):
+    hidden, of_learner = (hidden_sizes(p) for p in (policy, own))
+    if (hidden, network.activation) != (of_learner, its_own.activation):
         sizes = " ".join(map(str, hidden))
         raise RequestError(
             "The policy to begin with has a network of another shape than this learner's: "
@@ -135,6 +171,27 @@ def _require_fit(own: Any, spec: Spec, policy: Any, options: str) -> None:
                     else f"squashes its mean actions: leave out {options}linear-mean."
                 )
             )
+
+
+def _require_values(own: QPolicy, policy: Any, temperature: float, options: str) -> None:
+    is_dueling = own.values.heads is not None
+    if not isinstance(policy, QPolicy):
+        if temperature == 0:
+            raise RequestError(
+                "A policy can only begin soft values, whose softmax it is, and these take the largest: name a run of "
+                f"dqn, or pass {options}temperature."
+            )
+        if is_dueling:
+            raise RequestError(f"The policy to begin with has no dueling head: leave out {options}dueling.")
+        return
+    if is_dueling != (policy.values.heads is not None):
+        which = "no dueling head: leave out" if is_dueling else "a dueling head: pass"
+        raise RequestError(f"The run to begin with has {which} {options}dueling.")
+    if own.values.obs_scale != policy.values.obs_scale:
+        factors = policy.values.obs_scale
+        how = "leave out" if factors is None else "pass"
+        said = "" if factors is None else " " + " ".join(map(str, factors))
+        raise RequestError(f"The run to begin with scales observations otherwise: {how} {options}obs-scale{said}.")
 
 
 def _require_parts(network: Network, spec: Spec) -> None:

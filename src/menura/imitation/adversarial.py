@@ -276,14 +276,14 @@ class GAIL(AbstractHolder):
         # transitions within it, because they are one in a thousand, and its target copies make it as slow as need be.
         # It is paid for the entropy that living aims at, so that entropy by itself makes no ending better or worse.
         # Nothing is done of the task after an ending, so that it pays 0 there.
-        earned_absorbed = self.style_coef * earned_absorbed
-        worth = worth_of_ending(earned_absorbed + forward.entropy_reward(state.forward), gamma=forward.gamma)
+        weighted = self.style_coef * earned_absorbed
+        worth = worth_of_ending(weighted + forward.entropy_reward(state.forward), gamma=forward.gamma)
 
         def reward_of(step):
             earned = self._with_task(form(score(*self._seen(step))) - mean, step.reward)
             return with_worth_of_ending(earned, step.terminated, worth)
 
-        metrics = {"score/absorbing": absorbed, "reward/absorbing": earned_absorbed, "reward/center": mean}
+        metrics = {"score/absorbing": absorbed, "reward/absorbing": weighted, "reward/center": mean}
         return reward_of, earned_absorbed + mean, metrics
 
     def _improve_score(

@@ -3,15 +3,19 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from menura.core import ExpertData, Metrics, Spec, Transition
+from menura.core import ExpertData, Metrics, Penalty, Spec, Transition
 from menura.forward.off_policy import AbstractReplayLearner
 from menura.forward.sac import SAC
 from menura.imitation.absorbing import absorbed_share, ending_rate_of, with_worth_of_ending, worth_of_ending
-from menura.imitation.bc import negative_log_likelihood
+from menura.imitation.bc import distance_to_demos, negative_log_likelihood
 from menura.imitation.holder import AbstractHolder
+
+CLONED_ROWS = 64
+"""Steps of the expert in cloning's loss."""
 
 
 def reward_absorbed(rate_expert: Float[Array, ""], rate_learner: Float[Array, ""]) -> Float[Array, ""]:
@@ -28,6 +32,9 @@ class SQIL(AbstractHolder):
     heldout_fraction: float = 0.0
     """Share of the demonstrations kept from training; minus the mean log-likelihood of their actions is logged as
     loss/heldout."""
+    bc_coef: float = 0.0
+    """Weight of cloning's loss beside: cloning that is regularized by soft values (Piot et al. 2014; section 3.2 of
+    Reddy et al. 2020)."""
 
     def init(self, spec: Spec, *, key: PRNGKeyArray) -> Any:
         """The forward learner's fresh state: there is no other."""
@@ -52,10 +59,26 @@ class SQIL(AbstractHolder):
         entropy = self.forward.most_entropy_reward(state)
         target_range = None if entropy is None else (0.0, (1 + entropy) / (1 - self.forward.gamma))
         state, metrics = self.forward.learn(
-            state, reward_of, key=key, demos=expert, num_rows=demos.num_train, target_range=target_range
+            state,
+            reward_of,
+            key=key,
+            demos=expert,
+            num_rows=demos.num_train,
+            target_range=target_range,
+            penalty=self._cloning(state, demos, key),
         )
         if demos.heldout.obs.shape[0] > 0:
             metrics["loss/heldout"] = negative_log_likelihood(
                 self.forward.final_policy(state), demos.heldout, demos.num_heldout
             )
         return state, metrics | {"reward/absorbing": absorbed}
+
+    def _cloning(self, state: Any, demos: ExpertData, key: PRNGKeyArray) -> Penalty | None:
+        """Cloning's loss on steps of the expert drawn for this update."""
+        if self.bc_coef == 0:
+            return None
+        # A number of its own, so that the other draws are those of a run without cloning.
+        index = jax.random.randint(jax.random.fold_in(key, 1), (CLONED_ROWS,), 0, demos.train_size)
+        rows = jax.tree.map(lambda x: x[index], demos.train)
+        reference: Any = self.policy(state)
+        return lambda policy: self.bc_coef * distance_to_demos(policy, reference, rows)

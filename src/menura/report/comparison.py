@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from menura.core import RequestError
-from menura.report.groups import group_by_env, group_seeds
+from menura.report.groups import group_by_env, group_seeds, without_repeats
 from menura.report.runs import Run
 from menura.report.statistics import (
     improvement_interval,
@@ -78,6 +78,8 @@ class Comparison:
     overall: tuple[Overall, ...]
     """Empty for a single environment."""
     improvements: tuple[Improvement, ...]
+    num_repeats: int = 0
+    """Runs that were left out, because a newer one has the same settings and seed."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
@@ -95,6 +97,7 @@ class Comparison:
             ],
             "over_environments": [asdict(overall) for overall in self.overall],
             "improvement": [asdict(improvement) for improvement in self.improvements],
+            "repeats_left_out": self.num_repeats,
         }
 
 
@@ -103,13 +106,15 @@ def middle(strata: Sequence[Sequence[float]]) -> Estimate:
     values = np.concatenate([np.asarray(stratum, float) for stratum in strata])
     if not len(values) or np.isnan(values).any():
         return Estimate(math.nan, math.nan, math.nan)
-    low, high = (math.nan, math.nan) if len(values) < 2 else stratified_bootstrap(strata)
+    # Of one run in a stratum the bootstrap draws that one, again and again.
+    known = all(len(stratum) > 1 for stratum in strata)
+    low, high = stratified_bootstrap(strata) if known else (math.nan, math.nan)
     return Estimate(interquartile_mean(values), low, high)
 
 
 def compare(runs: Sequence[Run]) -> Comparison:
     """Finished runs by environment and experiment. Experiments of one name on several environments are one."""
-    finished = [run for run in runs if run.finished and not math.isnan(run.mean_return)]
+    finished, num_repeats = without_repeats([r for r in runs if r.finished and not math.isnan(r.mean_return)])
     if not finished:
         raise RequestError("None of these runs has finished: train them to their end first.")
     entries = tuple(
@@ -130,7 +135,7 @@ def compare(runs: Sequence[Run]) -> Comparison:
     overall = tuple(_overall(label, members) for label, members in by_label.items()) if several else ()
     pairs = itertools.combinations(by_label.values(), 2)
     improvements = tuple(found for pair in pairs if (found := _improvement(*pair)) is not None)
-    return Comparison(entries, overall, improvements)
+    return Comparison(entries, overall, improvements, num_repeats)
 
 
 def _overall(label: str, entries: Sequence[Entry]) -> Overall:

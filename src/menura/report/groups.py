@@ -44,10 +44,25 @@ def group_seeds(runs: Sequence[Run]) -> list[Group]:
     return [Group(label, tuple(group)) for label, group in zip(labels, members, strict=True)]
 
 
+def without_repeats(runs: Sequence[Run]) -> tuple[list[Run], int]:
+    """Each run once, the newest of those with the same settings and seed; and how many were left out.
+
+    The same run twice is no second seed: it would only make intervals narrower.
+    """
+    newest: dict[str, Run] = {}
+    for run in sorted(runs, key=lambda run: run.path.name):
+        own = {name: value for name, value in run.config.items() if name not in _NOT_THE_EXPERIMENT - {"seed"}}
+        newest[json.dumps([run.env, run.algorithm, run.seed, own], sort_keys=True, default=str)] = run
+    kept = {run.path for run in newest.values()}
+    return [run for run in runs if run.path in kept], len(runs) - len(kept)
+
+
 def _settings(run: Run) -> dict[str, Any]:
     settings = {name: value for name, value in run.config.items() if name not in _NOT_THE_EXPERIMENT}
-    # Seeds that begin with a policy have one of their own each.
+    # Seeds that begin with a policy, or are paid a learned reward, have one of their own each.
     settings["warm_start"] = settings.get("warm_start") is not None
+    if settings.get("reward") is not None:
+        settings["reward"] = {name: value for name, value in settings["reward"].items() if name != "path"}
     return dict(_flat("", settings))
 
 

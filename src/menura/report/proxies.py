@@ -13,12 +13,17 @@ _PANELS = {
     "proxy/mmd": "Distance (MMD²)",
     "proxy/told_apart": "Told apart",
     "proxy/heldout_loss": "Held-out loss",
+    "proxy/score_heldout": "Score",
+    "proxy/moved": "Moved (nats)",
+    "proxy/saturation": "Saturated",
 }
 """Columns of the evaluations that are drawn, and their names there."""
+_BESIDE = {"proxy/mmd": "proxy/mmd_expert", "proxy/score_heldout": "proxy/score_learner"}
+"""What is drawn beside them, dashed: how far the expert is from itself, and the score of the learner's own steps."""
 
 
 def proxy_curves(env: str, groups: Sequence[Group]) -> Figure | None:
-    """The learner's distance from held-out steps of the expert, and how well the score tells the two apart."""
+    """How near the learner comes to held-out steps of the expert, and what policy and score are doing meanwhile."""
     curves = [
         (i, group, {name: curve for name in _PANELS if (curve := metric_curve(group, name, table="evaluations"))})
         for i, group in enumerate(groups)
@@ -26,43 +31,54 @@ def proxy_curves(env: str, groups: Sequence[Group]) -> Figure | None:
     curves = [(i, group, found) for i, group, found in curves if "proxy/mmd" in found]
     if not curves:
         return None
-    scored = any("proxy/told_apart" in found for _, _, found in curves)
-    shown = ["proxy/mmd", "proxy/told_apart" if scored else "proxy/heldout_loss"]
-    shown = [name for name in shown if any(name in found for _, _, found in curves)]
+    shown = [name for name in _PANELS if any(name in found for _, _, found in curves)]
+    num_rows = -(-len(shown) // 2)
 
     def draw(figure: Any, theme: Theme) -> None:
-        panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
+        panels = figure.subplots(num_rows, 2, sharex=True, squeeze=False).ravel()
+        for axes in panels[len(shown) :]:
+            axes.set_axis_off()
+        panels = panels[: len(shown)]
         for axes, name in zip(panels, shown, strict=True):
             for index, group, found in curves:
                 if name in found:
                     draw_line(axes, found[name], group.label, theme.color(index))
-                floor = metric_curve(group, "proxy/mmd_expert", table="evaluations")
-                if name == "proxy/mmd" and floor is not None:
-                    axes.plot(floor.steps, floor.mean, color=theme.color(index), linestyle="--", linewidth=1.4)
+                beside = metric_curve(group, _BESIDE.get(name, ""), table="evaluations")
+                if beside is not None:
+                    axes.plot(beside.steps, beside.mean, color=theme.color(index), linestyle="--", linewidth=1.4)
             axes.set_ylabel(_PANELS[name])
             if name == "proxy/told_apart":
                 axes.axhline(0.5, color=theme.ink, linestyle=":", linewidth=1.4)
+            if name in ("proxy/told_apart", "proxy/saturation"):
                 axes.set_ylim(-0.05, 1.05)
             else:
                 fit_to_lines(axes)
         figure.align_ylabels(panels)
-        panels[0].plot([], [], color=theme.ink, linestyle="--", label="expert from itself")
-        panels[-1].set_xlabel("Environment steps")
-        panels[-1].set_xlim(left=0)
-        count_axis(panels[-1].xaxis)
+        for axes in panels[-2:]:
+            axes.set_xlabel("Environment steps")
+            axes.tick_params(labelbottom=True)
+            axes.set_xlim(left=0)
+            count_axis(axes.xaxis)
         legend_below(figure, panels[0])
 
-    light, dark = render(draw, height=2.2 + 1.6 * len(shown))
+    light, dark = render(draw, height=1.2 + 1.6 * num_rows)
     ends = "; ".join(
         f"{group.label}: " + ", ".join(f"{_PANELS[name]} {found[name].mean[-1]:.3g}" for name in shown if name in found)
         for _, group, found in curves
     )
     caption = (
-        f"What can be read on {env} without a reward. Above, how far the learner's steps lie from steps of the expert "
-        "that were held out; the dashed line is how far the expert's own lie from one another."
+        f"What can be read on {env} without a reward. Distance: how far the learner's steps lie from steps of the "
+        "expert that were held out; dashed, how far the expert's own episodes lie from one another."
     )
-    if scored:
-        caption += " Below, the share of pairs in which the expert's step scores higher: 0.5 cannot be told apart."
+    sentences = {
+        "proxy/told_apart": "Told apart: the share of pairs in which the expert's step scores higher; at 0.5 they "
+        "cannot be told apart.",
+        "proxy/heldout_loss": "Held-out loss: how unlikely the policy finds what the expert did.",
+        "proxy/score_heldout": "Score: of held-out steps and, dashed, of the learner's.",
+        "proxy/moved": "Moved: how far the policy went since the evaluation before.",
+        "proxy/saturation": "Saturated: the share of steps that the score is all but certain of.",
+    }
+    caption = " ".join([caption, *(said for name, said in sentences.items() if name in shown)])
     return Figure(stem_of("proxies", env), caption, f"Proxies on {env}. At the end, {ends}.", light, dark)
 
 

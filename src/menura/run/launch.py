@@ -60,7 +60,7 @@ from menura.run.resolve import (
     warm_policy,
 )
 from menura.run.reward import FOLDER, check_fits, learns_reward, read_reward, save_reward
-from menura.run.train import NOTHING_TO_READ, Checkpoint, Watcher, alone, training
+from menura.run.train import Checkpoint, Watcher, alone, require_readings, training
 
 FINAL_EPISODES = 50
 """Episodes of the evaluation that ``result.json`` holds."""
@@ -281,8 +281,9 @@ def prepare(request: Request, *, warm_from: Path | None = None, reward_from: Pat
         reward = read_reward(reward_from or request.reward, part=request.reward_part, form=request.reward_paid)
         check_fits(reward[0], spec, env_id=str(request.env), source=request.reward)
     prepared = Prepared(request, env, spec, demos, warm, expert, reward, heldout)
-    if request.stop_when_converged and (prepared.heldout_by is None or env is None or request.eval_every == 0):
-        raise RequestError(NOTHING_TO_READ)
+    if request.stop_when_converged:
+        is_read = prepared.heldout_by is not None and env is not None
+        require_readings(request.total_steps, request.eval_every if is_read else 0)
     return prepared
 
 

@@ -28,12 +28,14 @@ from menura.imitation.linear import seen
 from menura.imitation.proxies import dependence_p_value, root_mean_square_distance, saturation, share_above, squared_mmd
 from menura.imitation.score import reward_of_score
 from menura.networks import over_rows
-from menura.regularizers import JensenShannon
+from menura.regularizers import AbstractFeatureMatching, JensenShannon
+from menura.regularizers.divergences import AbstractLink
 
 READ_STEPS = 1024
 """Steps of either side that are looked at: the most that are held, and that an evaluation keeps."""
-DEPENDENCE_STEPS = 256
-"""Of them for the test whether the expert's actions follow from what it saw."""
+DEPENDENCE_STEPS, LEAST_FOR_DEPENDENCE = 256, 50
+"""Of them for the test whether the expert's actions follow from what it saw: at most, and at the least. Fewer steps
+say little of either, and the test would call actions random that are not."""
 SATURATED = 5.0
 """A logit beyond which the score is all but certain: 1 in 150."""
 
@@ -96,11 +98,19 @@ class StepSpace:
 class Reader:
     """Holds an expert's steps that a learner never saw, and reads each evaluation against them.
 
-    Both are given episode by episode; at most :data:`READ_STEPS` of either are looked at.
+    At most :data:`READ_STEPS` of either are looked at. ``halves`` are the held-out steps of some episodes and those of
+    the others, where there are several.
     """
 
     def __init__(
-        self, learner: AbstractImitationLearner, spec: Spec, train: Transition, heldout: Transition, *, seed: int
+        self,
+        learner: AbstractImitationLearner,
+        spec: Spec,
+        train: Transition,
+        heldout: Transition,
+        *,
+        halves: tuple[Transition, Transition] | None = None,
+        seed: int,
     ):
         self._observations_only = getattr(learner, "observations_only", False)
         self._train, self._heldout = _thinned(train, seed), _thinned(heldout, seed)
@@ -108,12 +118,18 @@ class Reader:
         self._points = self._space.points(self._heldout)
         self._bandwidth = root_mean_square_distance(self._points)
         self._judge = jax.jit(_judge_of(learner), compiler_options=QUICK_COMPILATION)
-        halves = (self._space.points(jax.tree.map(np.asarray, half)) for half in halves_of(self._heldout))
-        self._constant = {"proxy/mmd_expert": squared_mmd(*halves, bandwidth=self._bandwidth)}
+        self._constant = {"proxy/mmd_expert": float("nan")}
+        if halves is not None:
+            points = (self._space.points(jax.tree.map(np.asarray, half)) for half in halves)
+            self._constant["proxy/mmd_expert"] = squared_mmd(*points, bandwidth=self._bandwidth)
         if not self._observations_only:
             few = _thinned(self._heldout, seed, DEPENDENCE_STEPS)
-            p_value = dependence_p_value(self._space.obs(few), self._space.second(few))
+            enough = len(few.obs) >= LEAST_FOR_DEPENDENCE
+            p_value = dependence_p_value(self._space.obs(few), self._space.second(few)) if enough else float("nan")
             self._constant["proxy/action_p_value"] = p_value
+        regularizer = getattr(learner, "regularizer", None)
+        self._is_logit = regularizer is None or isinstance(regularizer, JensenShannon | AbstractLink)
+        self._is_trained = not isinstance(regularizer, AbstractFeatureMatching)
 
     def read(
         self, state: Any, policy: AbstractPolicy, before: AbstractPolicy | None, steps: Transition
@@ -135,26 +151,34 @@ class Reader:
             result["proxy/moved"] = float("nan") if before is None else moved
         if "score" in judged:
             numbers = [len(side.obs) for side in sides]
-            result |= _of_scores(
+            result |= self._of_scores(
                 *([x[:n] for x, n in zip(judged[k], numbers, strict=True)] for k in ("score", "reward"))
             )
         return result
 
+    def _of_scores(self, score: list[np.ndarray], reward: list[np.ndarray]) -> dict[str, float]:
+        """What the scores and rewards of held-out, training and learner's steps say.
 
-def _of_scores(score: list[np.ndarray], reward: list[np.ndarray]) -> dict[str, float]:
-    """What the scores and rewards of held-out, training and learner's steps say."""
-    heldout, train, learner = score
-    return {
-        "proxy/score_heldout": float(np.mean(heldout)),
-        "proxy/score_train": float(np.mean(train)),
-        "proxy/score_learner": float(np.mean(learner)),
-        "proxy/score_std": float(np.std(np.concatenate([heldout, learner]))),
-        "proxy/told_apart": share_above(heldout, learner),
-        "proxy/memorized": share_above(train, heldout),
-        "proxy/saturation": saturation(np.concatenate([heldout, learner]), bound=SATURATED),
-        "proxy/reward_order": share_above(reward[0], reward[2]),
-        "proxy/reward_std": float(np.std(np.concatenate([reward[0], reward[2]]))),
-    }
+        How much a score varies says something of its training where it is trained, and a logit alone is certain of
+        anything.
+        """
+        heldout, train, learner = score
+        both = np.concatenate([heldout, learner])
+        of_the_training = {"proxy/score_std": float(np.std(both))} if self._is_trained else {}
+        of_the_logit = {"proxy/saturation": saturation(both, bound=SATURATED)} if self._is_logit else {}
+        return (
+            of_the_training
+            | of_the_logit
+            | {
+                "proxy/score_heldout": float(np.mean(heldout)),
+                "proxy/score_train": float(np.mean(train)),
+                "proxy/score_learner": float(np.mean(learner)),
+                "proxy/told_apart": share_above(heldout, learner),
+                "proxy/memorized": share_above(train, heldout),
+                "proxy/reward_order": share_above(reward[0], reward[2]),
+                "proxy/reward_std": float(np.std(np.concatenate([reward[0], reward[2]]))),
+            }
+        )
 
 
 CELLS = 10
@@ -192,12 +216,13 @@ def make_reader(
     if heldout is not None:
         drawn = sampled_steps(heldout if with_actions else heldout.without_actions(), READ_STEPS, seed=seed)
         rows = drawn.flatten(spec, with_actions=with_actions)
+        halves = halves_of(drawn, spec, with_actions=with_actions)
     else:
-        rows = jax.tree.map(np.asarray, data.heldout)
+        rows, halves = jax.tree.map(np.asarray, data.heldout), None
     train = jax.tree.map(np.asarray, data.train)
     if min(len(rows.obs), len(train.obs)) < 2:
         return None
-    return Reader(learner, spec, train, rows, seed=seed)
+    return Reader(learner, spec, train, rows, halves=halves, seed=seed)
 
 
 def _judge_of(learner: AbstractImitationLearner) -> Callable[..., dict[str, jax.Array]]:
@@ -247,10 +272,14 @@ def _thinned(rows: Transition, seed: int, at_most: int = READ_STEPS) -> Transiti
     return jax.tree.map(lambda x: np.asarray(x)[chosen], rows)
 
 
-def halves_of(rows: Transition) -> tuple[Transition, Transition]:
-    """The earlier and the later half of rows: of several episodes, some episodes and the others."""
-    middle = len(rows.obs) // 2
-    return jax.tree.map(lambda x: x[:middle], rows), jax.tree.map(lambda x: x[middle:], rows)
+def halves_of(demos: Demonstrations, spec: Spec, *, with_actions: bool) -> tuple[Transition, Transition] | None:
+    """Steps of half the episodes, and of the others; ``None`` of a single one, whose beginning is not like its end."""
+    if len(demos) < 2:
+        return None
+    middle = len(demos) // 2
+    parts = demos.select(range(middle)), demos.select(range(middle, len(demos)))
+    first, second = (part.flatten(spec, with_actions=with_actions) for part in parts)
+    return first, second
 
 
 def _padded(rows: Transition) -> Transition:

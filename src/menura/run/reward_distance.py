@@ -62,20 +62,21 @@ def compare_rewards(
     demos: Path | None = None,
     num_transitions: int = 2048,
     num_pairs: int = 512,
-    gamma: float = 0.99,
+    gamma: float | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """The EPIC distance of two rewards, each a run's or the environment's own (:data:`ENV`); as JSON.
 
     The coverage distribution is an even mixture of the demonstrations' steps and those of the uniform policy in the
-    first run's environment; without readable demonstrations the latter alone. Endings are not looked at: EPIC is of
+    first run's environment; without readable demonstrations the latter alone. ``gamma`` is that of the first run's
+    learner where it is not given. Endings are not looked at: EPIC is of
     functions of (s, a, s').
     """
     if a == b == ENV:
         raise RequestError("Name a run to compare the environment's own reward with.")
     read = [None if name == ENV else read_reward(Path(name), part=part, form=form) for name in (a, b)]
     first, description = next(found for found in read if found is not None)
-    history = first.spec.history
+    history, gamma = first.spec.history, first.gamma if gamma is None else gamma
     env = make(description["env"], num_envs=ROLLOUT_ENVS, env_kwargs=description["env_kwargs"], history=history)
     named = []
     for name, found in zip((a, b), read, strict=True):

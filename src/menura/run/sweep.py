@@ -111,7 +111,7 @@ def train_together(
             for run, one in zip(runs, prepared, strict=True)
         ]
         stopped = drive(loops, vmapped=vmapped)
-    _raise_first(stopped)
+    _raise_all(stopped, runs)
 
 
 Iterated = tuple[Any, Any, Any, dict[str, Any]]
@@ -292,7 +292,7 @@ def train_in_processes(
             for spawned in going.values():
                 spawned.process.kill()
     stopped.extend(_Interrupted(run) for run in waiting)
-    _raise_first(stopped)
+    _raise_all(stopped, runs)
 
 
 class _Spawned:
@@ -323,7 +323,7 @@ class _Spawned:
     def end(self, interrupted: bool) -> BaseException | None:
         """What a process that has ended was stopped by, if it was."""
         self._listener.join()
-        if (self._run / "result.json").exists():
+        if _has_finished(self._run):
             return None
         if interrupted:
             return _Interrupted(self._run)
@@ -337,12 +337,19 @@ class _Interrupted(KeyboardInterrupt):
         super().__init__(f"Interrupted; `menura train --resume {run}` goes on with it.")
 
 
-def _raise_first(stopped: Sequence[BaseException | None]) -> None:
-    """One exception for all seeds: the failures, and how to go on with those that were interrupted."""
+def _raise_all(stopped: Sequence[BaseException | None], runs: Sequence[Path]) -> None:
+    """One exception for all seeds: failures, how to go on with those that were interrupted, and which have finished."""
     errors = [error for error in stopped if error is not None]
     if not errors:
         return
     failures = [error for error in errors if not isinstance(error, KeyboardInterrupt)]
-    if failures:
+    said = [*dict.fromkeys(map(str, errors)), *(f"{run} has finished." for run in runs if _has_finished(run))]
+    if not failures:
+        raise KeyboardInterrupt("\n".join(said))
+    if not isinstance(failures[0], RequestError | FloatingPointError | ChildProcessError):
         raise failures[0]
-    raise KeyboardInterrupt("\n".join(dict.fromkeys(map(str, errors))))
+    raise type(failures[0])("\n".join(said)) from failures[0]
+
+
+def _has_finished(run: Path) -> bool:
+    return (run / "result.json").exists()

@@ -31,7 +31,7 @@ from menura.evaluation import Evaluation, evaluate
 from menura.forward.warm_start import begun_with
 from menura.frame_replay import FrameReplay
 from menura.imitation.reward import LearnedReward
-from menura.imitation.rules import converged, newest_is_best
+from menura.imitation.rules import WINDOW, converged, newest_is_best
 from menura.run.iteration import Asked, Made, Problem, make_iterate, strongly_typed
 from menura.run.memory import replay_bytes, replay_learner_of, require_memory
 from menura.run.reading import READ_STEPS, Reader, make_reader
@@ -112,6 +112,17 @@ NOTHING_TO_READ = (
     "Whether a run has converged is read from demonstrations that it does not learn from: hold some out with "
     "--num-demos, --subsample or --heldout-fraction, and evaluate with --eval-every."
 )
+
+
+def require_readings(total_steps: int, eval_every: int) -> None:
+    """Refuse to stop by readings where there are none, or fewer than the rule looks at."""
+    if eval_every == 0:
+        raise RequestError(NOTHING_TO_READ)
+    if total_steps // eval_every < 2 * WINDOW:
+        raise RequestError(
+            f"Whether a run has converged is read from {2 * WINDOW} evaluations or more, and this one has "
+            f"{total_steps // eval_every}: lower --eval-every, or leave it out."
+        )
 
 
 class Watcher:
@@ -237,8 +248,8 @@ def training(
     ask = how_to_ask(learner, env, expert)
     shown = data.at(jax.random.key(seed)) if isinstance(data, Stream) else data
     reader = None if eval_env is None else make_reader(learner, spec, shown, heldout, seed=seed)
-    if stop_when_converged and reader is None:
-        raise RequestError(NOTHING_TO_READ)
+    if stop_when_converged:
+        require_readings(total_steps, eval_every if reader is not None else 0)
     steps_per_update = learner.steps_per_update(num_envs)
 
     on_host = acts and not isinstance(env, NativeEnvs)
