@@ -3,8 +3,8 @@
 .venv/bin/python benchmarks/bench_reading.py [--only TEXT] [--again] [--kept]
 
 Trains GAIL on native tasks from experts of our own (bench_gail_classic.py makes them): runs as they should be, and runs
-broken on purpose. Each run is kept in benchmarks/experts/reading/ with what it was measured at, so that a stopped script
-goes on where it was. All rows are read from the same runs: where nothing is missing they are left as they are.
+broken on purpose. Each run is kept in benchmarks/experts/reading/ with what it was measured at, so that a stopped
+script goes on where it was. All rows are read from the same runs: where nothing is missing they are left as they are.
 """
 
 import sys
