@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from menura.core import RequestError
+from menura.forward.dqn import DQN
+from menura.imitation.sqil import SQIL
 from menura.run.artifacts import load_policy, load_state, read_json
 from menura.run.launch import Request, launch, resume
 from tests.cli.test_train import run
@@ -67,6 +69,25 @@ def test_it_resumes_without_the_run_it_came_from(updates, whole, cloning, demos,
     same_numbers(whole, resume(stopped, loggers=("csv",)))
 
 
+@pytest.mark.parametrize("name", ["sqil", "gail"])
+def test_soft_values_begin_as_the_clone_and_go_on(name, cloning, demos, tmp_path):
+    """Before there is anything to learn from it acts as the clone does; and it resumes as it was."""
+    dqn = DQN(num_steps=8, num_updates=3, batch_size=8, replay_size=512, learning_starts=64, temperature=0.5,
+              activation="tanh", hidden_sizes=(8,), initial_exploration=0.0, final_exploration=0.0)  # fmt: skip
+    learner = {"sqil": SQIL(forward=dqn, bc_coef=1.0), "gail": dataclasses.replace(SMALL["gail"], forward=dqn,
+               reward_form="logit", bc_updates=4)}[name]  # fmt: skip
+    asked = dataclasses.replace(warm(cloning, demos), learner=learner)
+    whole = launch(asked, out=tmp_path / "whole", loggers=("csv",))
+    clone, begun, ended = load_policy(cloning)[0], *(load_state(whole, str(UPDATE * i))[1] for i in (1, 6))
+    obs = 0.05 * jax.random.normal(jax.random.key(0), (5, 4))
+    want = [clone.distribution(o).log_probs for o in obs]
+    np.testing.assert_allclose([learner.policy(begun).distribution(o).log_probs for o in obs], want, atol=1e-3)
+    assert not np.allclose([learner.policy(ended).distribution(o).log_probs for o in obs], want, atol=1e-3)
+    with pytest.raises(Stop):
+        launch(asked, out=tmp_path / "stopped", loggers=("csv",), watchers=[StopsAfter(4)])
+    same_numbers(whole, resume(run_below(tmp_path / "stopped"), loggers=("csv",)))
+
+
 def test_another_policy_than_at_the_start_is_refused_on_resume(cloning, demos, tmp_path):
     with pytest.raises(Stop):
         launch(warm(cloning, demos), out=tmp_path, loggers=("csv",), watchers=[StopsAfter(1)])
@@ -86,6 +107,8 @@ def test_settings_follow_the_run_that_is_begun_with(cloning, demos, capsys, tmp_
     assert (gail["forward"]["hidden_sizes"], gail["bc_updates"] > 0, gail["forward"]["critic_updates"] > 0) == (
         [8], True, True)  # fmt: skip
     assert config("ppo", "CartPole-v1", "--critic-updates", "3")["learner"]["critic_updates"] == 3
+    sqil = config("sqil", "CartPole-v1", "--forward", "dqn", "--demos", demos)["learner"]["forward"]
+    assert (sqil["hidden_sizes"], sqil["activation"], sqil["initial_exploration"]) == ([8], "tanh", 0.05)
     sac = config("sac", "CartPole-v1")
     assert (sac["learner"]["activation"], sac["warm_start"]) == ("tanh", str(cloning))
 
