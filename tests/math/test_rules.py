@@ -68,6 +68,20 @@ def test_without_a_score_the_distance_must_have_fallen_to_a_tenth():
     assert not converged(without_score(mmd=[0.7, 0.4, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2]))
 
 
+def test_a_learner_that_came_to_rest_far_from_the_expert_has_not_converged():
+    """It no longer falls, it rests, and its score tells nothing apart: but it lies where it began."""
+    far = {"mmd": [0.70, 0.68, 0.66, 0.66, 0.66, 0.66, 0.66, 0.66]}
+    assert names(readings(**far)) == []
+    assert not converged(readings(**far))
+    # 0.03 is 0.02 and twice the expert's own beside it; 0.07 a tenth of the first.
+    near = [0.7, 0.4, 0.1, 0.02, 0.03, 0.03, 0.03, 0.03]
+    assert converged(readings(mmd=[0.2, *near[1:]]))
+    assert not converged(readings(mmd=[0.2, *near[1:4], 0.04, 0.04, 0.04, 0.04]))
+    assert converged(readings(mmd=[*near[:4], 0.04, 0.04, 0.04, 0.04]))
+    # The expert's own is not always known.
+    assert converged(readings(mmd_expert=np.nan))
+
+
 def test_a_good_run_raises_no_flag():
     assert names(readings()) == []
     # Nor does one that has hardly begun, whatever its first scores are.

@@ -102,9 +102,10 @@ def still_falls(values: np.ndarray, *, window: int = WINDOW) -> bool:
 def converged(readings: Sequence[Mapping[str, float]]) -> bool:
     """Whether policy and score have come to rest beside the expert.
 
-    All of: there are twice :data:`WINDOW` evaluations; the MMD no longer falls beyond its noise; in each of the last
-    ones the policy moved by at most :data:`AT_REST`; the score tells within :data:`BALANCED` of half of the pairs
-    apart, in their mean; and no red flag is up. Where there is no score, the MMD must have fallen to a tenth.
+    All of: there are twice :data:`WINDOW` evaluations; the MMD no longer falls beyond its noise, and the mean of the
+    last ones is near: no farther than :func:`far_from` says, or a tenth of the first; in each of them the policy moved
+    by at most :data:`AT_REST`; the score, if there is one, tells within :data:`BALANCED` of half of the pairs apart, in
+    their mean; and no red flag is up.
     """
     columns = columns_of(readings)
     if len(readings) < 2 * WINDOW or np.any(np.isnan(columns["proxy/mmd"])):
@@ -112,12 +113,16 @@ def converged(readings: Sequence[Mapping[str, float]]) -> bool:
     mmd, moved = columns["proxy/mmd"], columns.get("proxy/moved")
     if still_falls(mmd) or (moved is not None and np.any(moved[-WINDOW:] > AT_REST)):
         return False
+    if np.mean(mmd[-WINDOW:]) > max(far_from(columns), 0.1 * mmd[0]):
+        return False
     told_apart = columns.get("proxy/told_apart")
-    if told_apart is None:
-        beside = np.mean(mmd[-WINDOW:]) <= 0.1 * mmd[0]
-    else:
-        beside = abs(np.mean(told_apart[-WINDOW:]) - 0.5) <= BALANCED
-    return bool(beside) and not red_flags(columns)
+    balanced = told_apart is None or abs(np.mean(told_apart[-WINDOW:]) - 0.5) <= BALANCED
+    return bool(balanced) and not red_flags(columns)
+
+
+def far_from(columns: Columns) -> float:
+    """The MMD from which on a learner is far from the expert: beyond what the expert's own episodes differ by."""
+    return 0.02 + 2 * max(0.0, _late(columns, "proxy/mmd_expert"))
 
 
 def red_flags(columns: Columns) -> list[Flag]:
@@ -128,7 +133,7 @@ def red_flags(columns: Columns) -> list[Flag]:
     mmd = columns.get("proxy/mmd", np.zeros(0))
     if len(mmd) < FEWEST:
         return flags
-    far = _late(columns, "proxy/mmd") > 0.02 + 2 * max(0.0, _late(columns, "proxy/mmd_expert"))
+    far = _late(columns, "proxy/mmd") > far_from(columns)
     if np.nanmax(columns.get("proxy/score_std", UNKNOWN)) < 0.15:
         # Of all evaluations: in the end the two may be alike, and a good score says so. First, because the reward of
         # such a score is as good as constant, for a reason that the other flag's advice does not name.

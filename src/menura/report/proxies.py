@@ -59,6 +59,7 @@ def proxy_curves(env: str, groups: Sequence[Group]) -> Figure | None:
             axes.tick_params(labelbottom=True)
             axes.set_xlim(left=0)
             count_axis(axes.xaxis)
+            axes.locator_params(axis="x", nbins=4)
         legend_below(figure, panels[0])
 
     light, dark = render(draw, height=1.2 + 1.6 * num_rows)
