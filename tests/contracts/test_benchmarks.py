@@ -133,7 +133,7 @@ def test_a_cell_says_theirs_and_ours_in_the_same_units(paper, monkeypatch, capsy
     assert rows["CartPole-v0, 4 trajectories, BC"]["passed"] is None
     monkeypatch.setattr(paper.gail_paper_page, "known_rows", paper.common.known_rows)
     page = paper.render.page()
-    assert "| CartPole-v0 | 4 | 90% → 85% | 90% → 85% | 90% → 85% | 90% → 85% |" in page
+    assert "| CartPole-v0 | 100.0 → 100.0 | 4 | 90% → 85% | 90% → 85% | 90% → 85% | 90% → 85% |" in page
     # Every row leads to its machine and versions.
     where = row["where"]
     assert f"{where['commit']}, {where['date']}; demos.npz {where['data']['demos.npz']} [1]" in page
