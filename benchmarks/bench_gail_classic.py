@@ -15,8 +15,9 @@ from common import REPOSITORY, parser_of
 from menura import evaluate, load, make, train
 from menura.forward.constant import ConstantReward
 from menura.forward.trpo import TRPO
-from menura.run.launch import Request, normalized, uniform_return
+from menura.run.launch import normalized, uniform_return
 from menura.run.presets import find_preset, learner_of
+from menura.run.request import Request
 
 NAME, TITLE = "gail_classic", "GAIL on classic control, and controls that must fail"
 EXPERTS = REPOSITORY / "benchmarks" / "experts"

@@ -27,9 +27,10 @@ from menura.regularizers import JensenShannon
 from menura.regularizers.base import AbstractRegularizer
 from menura.report.statistics import stratified_bootstrap
 from menura.run.artifacts import read_json, write_json
-from menura.run.launch import Request, load_parts, uniform_return
+from menura.run.launch import uniform_return
 from menura.run.presets import find_preset, learner_of
 from menura.run.registry import replaced
+from menura.run.request import Request, load_parts
 from menura.run.sweep import drive
 from menura.run.train import Watcher, training
 

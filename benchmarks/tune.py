@@ -18,9 +18,9 @@ import numpy as np
 
 from menura import train
 from menura.environments import make
-from menura.run.launch import Request, load_demos
 from menura.run.presets import find_preset, forward_of, learner_of
 from menura.run.registry import replaced
+from menura.run.request import Request, load_demos
 
 
 def value_of(text: str):

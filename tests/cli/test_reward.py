@@ -14,7 +14,8 @@ from menura.imitation.reward import earned
 from menura.report.runs import read_run
 from menura.run.artifacts import file_hash, read_json, write_json
 from menura.run.folder import RunFolder
-from menura.run.launch import Request, launch, prepare, resume
+from menura.run.launch import launch, prepare, resume
+from menura.run.request import Request
 from menura.run.reward import read_reward, save_reward
 from menura.run.train import Checkpoint, Progress
 from tests.cli.test_train import run

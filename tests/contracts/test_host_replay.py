@@ -15,7 +15,7 @@ from menura.forward.dqn import DQN
 from menura.frame_replay import FrameReplay
 from menura.run import memory
 from menura.run.folder import RunFolder, load_checkpoint
-from menura.run.launch import Request
+from menura.run.request import Request
 from menura.run.resolve import resolve_replay_storage
 from menura.run.train import Watcher, train
 from tests.pictures import Pictures

@@ -30,7 +30,7 @@ from menura.environments.history import newest, spec_with_history, spec_without_
 from menura.environments.host import spec_of
 from menura.evaluation import UniformPolicy
 from menura.run.artifacts import spec_from_json, spec_to_json
-from menura.run.launch import spec_of_demos
+from menura.run.request import spec_of_demos
 from tests.catch import KnowsTheRules, small_catch, small_expert
 from tests.learners import SMALL
 

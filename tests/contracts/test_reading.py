@@ -21,8 +21,9 @@ from menura.imitation.rules import best_in
 from menura.regularizers import AIRLLink, FeatureExpectation, JensenShannon, Wasserstein
 from menura.run import train as loop
 from menura.run.artifacts import checkpoint_dir, load_state
-from menura.run.launch import Request, launch, load_parts, prepare, resume
+from menura.run.launch import launch, prepare, resume
 from menura.run.reading import READ_STEPS, make_reader
+from menura.run.request import Request, load_parts
 from menura.run.train import Watcher
 from tests.contracts.test_runs import Stop, StopsAfter, same_numbers
 from tests.learners import SMALL, SPECS, expert_data, random_transitions

@@ -23,8 +23,9 @@ from menura.environments import make
 from menura.evaluation import UniformPolicy, evaluate
 from menura.run.artifacts import Table, checkpoint_dir, load_policy, load_state, write_bytes
 from menura.run.folder import latest_exact
-from menura.run.launch import Request, evaluate_run, launch, normalized, resume, spec_of_demos
+from menura.run.launch import evaluate_run, launch, normalized, resume
 from menura.run.registry import FORWARD
+from menura.run.request import Request, spec_of_demos
 from menura.run.train import Watcher
 from tests.learners import SMALL, VARIANTS
 

@@ -14,7 +14,8 @@ from menura.core import ExpertData, RequestError
 from menura.networks import RunningNorm, mean_of_rows
 from menura.run.artifacts import load_state
 from menura.run.folder import latest_exact
-from menura.run.launch import Request, begin, launch, prepare, resume
+from menura.run.launch import begin, launch, prepare, resume
+from menura.run.request import Request
 from menura.run.sweep import filled_experts, launch_seeds, seeds_of, train_together
 from menura.run.train import Watcher
 from tests.learners import SMALL, SPECS, random_transitions
@@ -88,7 +89,7 @@ def test_where_all_seeds_keep_equally_many_steps_they_are_those_alone_to_the_bit
 
 
 def test_every_seed_keeps_its_own_steps_of_the_demonstrations(demos):
-    from menura.run.launch import load_demos
+    from menura.run.request import load_demos
 
     kept = [load_demos(request("gail", demos, seed=seed)).kept for seed in SEEDS]
     assert len({tuple(np.concatenate(steps)) for steps in kept}) == len(SEEDS)

@@ -12,7 +12,8 @@ from menura.core import RequestError
 from menura.forward.dqn import DQN
 from menura.imitation.sqil import SQIL
 from menura.run.artifacts import load_policy, load_state, read_json
-from menura.run.launch import Request, launch, resume
+from menura.run.launch import launch, resume
+from menura.run.request import Request
 from tests.cli.test_train import run
 from tests.contracts.test_runs import Stop, StopsAfter, run_below, same_numbers, table
 from tests.learners import SMALL

@@ -17,9 +17,9 @@ from menura.core import RequestError
 from menura.environments.registry import Backend, make
 from menura.run.artifacts import write_json
 from menura.run.audit import LABELS, audit
-from menura.run.launch import Request
 from menura.run.presets import find_preset, forward_of, learner_of
 from menura.run.registry import HOLDS
+from menura.run.request import Request
 from menura.run.train import Watcher
 
 

@@ -44,8 +44,9 @@ def main(arguments: Sequence[str]) -> None:
     from menura.report.runs import read_run
     from menura.report.tables import results_table, to_rich
     from menura.run.artifacts import load_policy, read_json, write_json
-    from menura.run.launch import Request, launch
+    from menura.run.launch import launch
     from menura.run.presets import find_preset, forward_of, learner_of
+    from menura.run.request import Request
 
     out = options.out
     clear(out)

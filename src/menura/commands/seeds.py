@@ -8,7 +8,7 @@ from menura.commands.compare import print_comparison
 from menura.commands.progress import ProgressBar
 from menura.core import RequestError
 from menura.evaluation import Evaluation
-from menura.run.launch import Request
+from menura.run.request import Request
 from menura.run.sweep import launch_seeds
 from menura.run.train import Progress, Watcher
 

@@ -23,9 +23,10 @@ from menura.imitation.score import RewardForm
 from menura.regularizers import AbstractFeatureMatching
 from menura.run.artifacts import load_policy, read_json
 from menura.run.folder import LOGGERS
-from menura.run.launch import Request, launch, prepare, resume, spec_of_demos
+from menura.run.launch import launch, prepare, resume
 from menura.run.presets import Preset, find_preset, forward_of, learner_of, named_preset, warm_fields
 from menura.run.registry import ALGORITHMS, HOLDS, REGULARIZERS, named, replaced
+from menura.run.request import Request, spec_of_demos
 from menura.run.sweep import seeds_of
 
 USAGE = f"""usage: menura train ALGORITHM [ENV | DATASET] [options]

@@ -19,8 +19,9 @@ from menura.environments.base import Envs, NativeEnvs
 from menura.evaluation import Evaluation, UniformPolicy, evaluate
 from menura.forward.constant import ConstantReward
 from menura.imitation.adversarial import GAIL
-from menura.run.launch import FINAL_EPISODES, Prepared, Request, load_demos, make_env, normalized, prepare
+from menura.run.launch import FINAL_EPISODES, Prepared, normalized, prepare
 from menura.run.registry import algorithm_name
+from menura.run.request import Request, load_demos, make_env
 from menura.run.train import Watcher, train
 
 BIASED = 0.5

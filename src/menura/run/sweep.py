@@ -28,7 +28,8 @@ from menura.environments.base import NativeEnvs
 from menura.imitation.dagger import DAgger
 from menura.run.folder import RunFolder
 from menura.run.iteration import Asked, Made, Problem, pure_iteration
-from menura.run.launch import Prepared, Request, begin, prepare, training_in, uniform_return
+from menura.run.launch import Prepared, begin, prepare, training_in, uniform_return
+from menura.run.request import Request
 from menura.run.train import Watcher, interrupt_flag
 
 
