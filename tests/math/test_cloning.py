@@ -30,7 +30,9 @@ def test_the_loss_of_an_action_at_a_bound_is_that_of_lying_there_or_beyond():
     first, second = stats.norm(2.0, 2.0), stats.norm(0.25, 1.0)
     of_first = [first.logsf(3.0), first.logcdf(-1.0), first.logpdf(0.4)]
     want = -np.mean(of_first + second.logpdf([1.0, -1.0, 0.3]))
-    np.testing.assert_allclose(negative_log_likelihood(policy, steps_of(obs, action)), want, rtol=1e-5)
+    np.testing.assert_allclose(negative_log_likelihood(policy, steps_of(obs, action), clipped=True), want, rtol=1e-5)
+    plain = -np.mean(first.logpdf([3.0, -1.0, 0.4]) + second.logpdf([1.0, -1.0, 0.3]))
+    np.testing.assert_allclose(negative_log_likelihood(policy, steps_of(obs, action)), plain, rtol=1e-5)
 
 
 def test_a_clone_finds_an_experts_mean_past_the_bound():
@@ -39,13 +41,22 @@ def test_a_clone_finds_an_experts_mean_past_the_bound():
     obs = rng.uniform(-1, 1, (1000, 1)).astype(np.float32)
     action = np.clip(2 * obs + 0.3 * rng.normal(size=obs.shape), -1, 1).astype(np.float32)
     rows = steps_of(jnp.asarray(obs), jnp.asarray(action))
-    learner = BC(hidden_sizes=(), learning_rate=3e-2, num_batches=400, patience=0, heldout_fraction=0.0)
     none = jax.tree.map(lambda x: x[:0], rows)
-    update = jax.jit(lambda s, k: learner.update(s, None, ExpertData(rows, none), key=k)[0])
-    policy = learner.final_policy(update(learner.init(spec, key=jax.random.key(0)), jax.random.key(1)))
-    # By the density of what was carried out the difference is 2.7.
-    np.testing.assert_allclose(policy(jnp.ones(1)) - policy(-jnp.ones(1)), [4.0], atol=0.3)
-    np.testing.assert_allclose(jnp.exp(policy.log_std), [0.3], atol=0.06)
+    for clipped, difference in ((True, 4.0), (False, 2.7)):
+        learner = BC(
+            hidden_sizes=(),
+            learning_rate=3e-2,
+            num_batches=400,
+            patience=0,
+            heldout_fraction=0.0,
+            clipped_likelihood=clipped,
+        )
+        state = jax.jit(lambda key: learner.init(spec, key=key))(jax.random.key(0))  # noqa: B023
+        state, _ = jax.jit(lambda s: learner.update(s, None, ExpertData(rows, none), key=jax.random.key(1)))(state)  # noqa: B023
+        policy = learner.final_policy(state)
+        np.testing.assert_allclose(policy(jnp.ones(1)) - policy(-jnp.ones(1)), [difference], atol=0.3)
+        if clipped:
+            np.testing.assert_allclose(jnp.exp(policy.log_std), [0.3], atol=0.06)
 
 
 def test_the_clone_that_is_kept_averages_policies_over_the_last_tenth_at_first():

@@ -20,16 +20,15 @@ from menura.networks import Activation, GaussianPolicy, PictureNetwork, Policy, 
 
 
 def negative_log_likelihood(
-    policy: Policy, demos: Transition, num_rows: Int[Array, ""] | None = None
+    policy: Policy, demos: Transition, num_rows: Int[Array, ""] | None = None, *, clipped: bool = False
 ) -> Float[Array, ""]:
     """−mean log π(expert action | obs), in nats: what cloning minimises (Ho & Ermon 2016, section 6).
 
-    With ``num_rows`` over so many rows, from the first on.
+    With ``num_rows`` over so many rows, from the first on. With ``clipped`` an action at a bound tells only that the
+    expert's was there or beyond (Tobin 1958): by the density, a mean that is sure of an action past the bound is drawn
+    back inside.
     """
-    if isinstance(policy, GaussianPolicy) and any(policy.bounded):
-        # Departs from Ho & Ermon 2016: an action at a bound tells only that the expert's was there or beyond, because
-        # demonstrations hold actions as they were carried out. By the density, a mean that is sure of an action past
-        # the bound would be drawn back inside.
+    if clipped and isinstance(policy, GaussianPolicy) and any(policy.bounded):
         low, high = jax.lax.stop_gradient(clips_at(policy))
         log_prob = lambda obs, action: policy.distribution(obs).clipped_log_prob(action, low=low, high=high)  # noqa: E731
         return -mean_of_rows(jax.vmap(log_prob)(demos.obs, demos.action), num_rows)
@@ -104,6 +103,8 @@ class BC(AbstractImitationLearner):
     """Its lower bound: a few demonstrations can be fitted so closely that the density would explode."""
     heldout_fraction: float = 0.3
     """Share of the demonstrations kept to decide when to stop (the GAIL paper's 30%)."""
+    clipped_likelihood: bool = False
+    """Count an action at a bound of its space as one that lay there or beyond: for experts that push fully."""
 
     @property
     def num_steps(self) -> int:
@@ -159,7 +160,7 @@ class BC(AbstractImitationLearner):
         average = eqx.tree_at(lambda p: p.norm, average, newest.norm)
         has_heldout = demos.heldout.obs.shape[0] > 0
         rows, num_rows = (demos.heldout, demos.num_heldout) if has_heldout else (expert, demos.num_train)
-        heldout_loss = negative_log_likelihood(average, rows, num_rows)
+        heldout_loss = negative_log_likelihood(average, rows, num_rows, clipped=self.clipped_likelihood)
         # Departs from Ho & Ermon 2016: training goes on for ``patience`` updates after the held-out loss rises, and
         # the best policy is kept, because that loss is noisy where a few hundred steps are held out.
         # Without held-out demonstrations the newest policy is the best, and nothing stops early.
@@ -187,7 +188,8 @@ class BC(AbstractImitationLearner):
         shift_keys = jax.random.split(jax.random.fold_in(key, 1), self.num_batches)
 
         def loss(flat: Array, rows: Transition) -> Float[Array, ""]:
-            return negative_log_likelihood(self._bounded(eqx.combine(unravel(flat), fixed)), rows)
+            policy = self._bounded(eqx.combine(unravel(flat), fixed))
+            return negative_log_likelihood(policy, rows, clipped=self.clipped_likelihood)
 
         def one_batch(carry, step):
             (flat, opt_state), (rows, shift_key) = carry, step
