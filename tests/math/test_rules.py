@@ -104,6 +104,12 @@ def test_each_flag_is_raised_by_what_it_is_for_and_alone(changes, flag):
     assert names(readings(**changes)) == [flag]
 
 
+def test_a_learner_that_began_near_is_no_nearer_only_where_it_is_twice_as_far():
+    near = [0.017, 0.026, 0.005, 0.003, 0.024, 0.027, 0.032, 0.032]
+    assert names(readings(mmd=near, mmd_expert=0.0)) == []
+    assert names(readings(mmd=[*near[:5], 0.035, 0.035, 0.036], mmd_expert=0.0)) == ["no nearer"]
+
+
 def test_one_odd_evaluation_raises_no_flag():
     assert names(readings(reward_order=[0.9] * 7 + [0.05], saturation=[0.0] * 7 + [1.0])) == []
 

@@ -133,7 +133,6 @@ def red_flags(columns: Columns) -> list[Flag]:
     mmd = columns.get("proxy/mmd", np.zeros(0))
     if len(mmd) < FEWEST:
         return flags
-    far = _late(columns, "proxy/mmd") > far_from(columns)
     if np.nanmax(columns.get("proxy/score_std", UNKNOWN)) < 0.15:
         # Of all evaluations: in the end the two may be alike, and a good score says so. First, because the reward of
         # such a score is as good as constant, for a reason that the other flag's advice does not name.
@@ -144,7 +143,10 @@ def red_flags(columns: Columns) -> list[Flag]:
         flags.append(SIGN)
     if _late(columns, "proxy/saturation") > 0.3:
         flags.append(STRONG)
-    if far and len(mmd) >= 2 * WINDOW - 1 and np.median(mmd[-WINDOW:]) > 0.95 * mmd[0]:
+    far = far_from(columns)
+    # Where it began near, a little more is noise.
+    least = 0.95 * mmd[0] if mmd[0] > far else 2 * mmd[0]
+    if len(mmd) >= 2 * WINDOW - 1 and _late(columns, "proxy/mmd") > far and np.median(mmd[-WINDOW:]) > least:
         flags.append(NO_NEARER)
     return flags
 
