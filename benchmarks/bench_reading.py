@@ -284,7 +284,7 @@ def main() -> None:
         }
         # Where each of the runs was measured; the row is only read from them.
         entry["detail"]["by_seed"] = {path_of(*(run[k] for k in ("env", "kind", "seed"))).stem: {
-            "measured": run["measured"]} for run in over}  # fmt: skip
+            "measured": run.get("measured", {})} for run in over}  # fmt: skip
         if not reads_all:
             entry["measured"] = f"{number}, {EVALUATIONS} checkpoints each: {entry['measured']}"
             if len(good) < GOOD:

@@ -263,10 +263,23 @@ def test_a_run_that_cannot_be_read_cannot_stop_when_converged(demos, changes):
         prepare(asked)
 
 
-def test_a_run_with_fewer_evaluations_than_the_rule_looks_at_is_refused(demos):
-    with pytest.raises(RequestError, match="6 evaluations or more, and this one has 4: lower --eval-every"):
-        prepare(request(demos, stop_when_converged=True))
-    assert prepare(request(demos, stop_when_converged=True, eval_every=32)).request.stop_when_converged
+@pytest.mark.parametrize(
+    ("changes", "number"),
+    [
+        ({}, 4),
+        # An update of 128 expert steps is as often as it can be evaluated.
+        ({"eval_every": 10, "learner": dataclasses.replace(SMALL["bc"], batch_size=32)}, 2),
+        ({"total_steps": 330, "eval_every": 70}, 5),
+    ],
+)
+def test_a_run_with_fewer_evaluations_than_the_rule_looks_at_is_not_begun(changes, number, demos, tmp_path):
+    with pytest.raises(RequestError, match=f"6 evaluations or more, and this one has {number}: lower --eval-every"):
+        launch(request(demos, stop_when_converged=True, **changes), out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_six_evaluations_are_enough_to_begin_with(demos, tmp_path):
+    launch(request(demos, stop_when_converged=True, total_steps=180, eval_every=32), out=tmp_path)
 
 
 def test_at_most_a_fixed_number_of_steps_is_read():

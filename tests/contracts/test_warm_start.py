@@ -122,10 +122,11 @@ def test_settings_follow_the_run_that_is_begun_with(cloning, demos, capsys, tmp_
         (["gail", "CartPole-v1", "--observations-only"], "--bc-updates 0"),
         (["gail", "CartPole-v1", "--bc-updates", "0", "--bc-coef", "2"], "leave out one of them"),
         (["bc", "CartPole-v1"], "leave out --warm-start"),
+        (["dqn", "CartPole-v1"], "or pass --temperature"),
     ],
 )
 def test_what_cannot_be_begun_with_is_refused_in_one_sentence(options, words, cloning, demos, capsys, tmp_path):
-    given = [] if options[0] == "ppo" else ["--demos", demos]
+    given = [] if options[0] in ("ppo", "dqn") else ["--demos", demos]
     code, out, err = run(capsys, "train", *options, *given, "--warm-start", cloning, "--out", tmp_path / "none")
     assert (code, out, len(err.strip().splitlines())) == (2, "", 1), err
     assert words in err

@@ -15,6 +15,7 @@ from menura.forward.sac import before_squashing
 from menura.forward.warm_start import begun_with, taken_over
 from menura.imitation.bc import distance_to_demos
 from menura.networks import RunningNorm, make_policy
+from menura.run.presets import named_preset, warm_fields
 from menura.run.resolve import warm_policy
 from tests.learners import SMALL, SPECS, random_transitions
 
@@ -75,6 +76,17 @@ def test_soft_values_have_the_policy_begun_with_as_their_softmax(obs_scale):
         assert_allclose([values(o) for o in OBS], 0.3 * logits, rtol=1e-4, atol=1e-5)
     want = [policy.distribution(o).log_probs for o in OBS]
     assert_allclose([learner.final_policy(state).distribution(o).log_probs for o in OBS], want, rtol=1e-4, atol=1e-4)
+
+
+def test_settings_are_those_of_what_is_begun_with_and_of_nothing_else():
+    dueling = named_preset("dqn-acrobot")
+    assert dueling.fields["dueling"]
+    assert warm_fields(dueling, cloned(SPECS["discrete"])) == {
+        "initial_exploration": 0.05, "hidden_sizes": (8,), "activation": "tanh", "dueling": False}  # fmt: skip
+    values = values_of(dueling=True, obs_scale=(1.0, 2.0, 3.0))
+    found = warm_fields(named_preset("dqn-discrete"), values)
+    assert (found["dueling"], found["obs_scale"], found["hidden_sizes"]) == (True, (1.0, 2.0, 3.0), (8,))
+    assert not {"dueling", "obs_scale"} & warm_fields(named_preset("ppo-discrete"), values).keys()
 
 
 @pytest.mark.parametrize("dueling", [False, True])

@@ -80,7 +80,8 @@ class TrainOptions:
     """With --seeds on a simulator: how many are trained at once; half as many as there are cores if not given."""
     eval_every: int | None = None
     """Environment steps between evaluations, each of which is a checkpoint; 0 for the end only. If not given, a
-    tenth of total_steps, and a fifth where a simulator acts, which begins anew at each."""
+    tenth of total_steps, and a fifth where a simulator acts, which begins anew at each; a twentieth with
+    --stop-when-converged."""
     eval_episodes: int = 5
     """Episodes in each of them."""
     stop_when_converged: bool = False

@@ -288,7 +288,7 @@ class DQN(AbstractReplayLearner):
         if penalty is not None and self.temperature == 0:
             raise RequestError(
                 "dqn acts on its largest value, which has no likelihood to clone by: give it a temperature, or set "
-                "the weight of cloning to 0."
+                "bc_updates (of gail) or bc_coef (of sqil) to 0."
             )
         replay = self.replay(state)
         num_demos = 0 if demos is None else self.batch_size // 2

@@ -154,7 +154,7 @@ def _improvement(one: Sequence[Entry], other: Sequence[Entry]) -> Improvement | 
     better, worse = one[0].label, other[0].label
     if probability_of_improvement(x, y) < 0.5:
         x, y, better, worse = y, x, worse, better
-    single = all(len(runs) < 2 for runs in (*x, *y))
+    single = any(len(runs) < 2 for runs in (*x, *y))
     low, high = (math.nan, math.nan) if single else improvement_interval(x, y)
     return Improvement(better, worse, envs, Estimate(probability_of_improvement(x, y), low, high))
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from menura.report.runs import Run
@@ -52,17 +53,20 @@ def without_repeats(runs: Sequence[Run]) -> tuple[list[Run], int]:
     newest: dict[str, Run] = {}
     for run in sorted(runs, key=lambda run: run.path.name):
         own = {name: value for name, value in run.config.items() if name not in _NOT_THE_EXPERIMENT - {"seed"}}
-        newest[json.dumps([run.env, run.algorithm, run.seed, own], sort_keys=True, default=str)] = run
+        key = json.dumps([run.env, run.algorithm, run.seed, own], sort_keys=True, default=str)
+        # Of a run whose settings cannot be read nobody knows whether they are another's.
+        newest[key if run.config and run.seed is not None else str(run.path)] = run
     kept = {run.path for run in newest.values()}
     return [run for run in runs if run.path in kept], len(runs) - len(kept)
 
 
 def _settings(run: Run) -> dict[str, Any]:
     settings = {name: value for name, value in run.config.items() if name not in _NOT_THE_EXPERIMENT}
-    # Seeds that begin with a policy, or are paid a learned reward, have one of their own each.
+    # Seeds that begin with a policy, or are paid a learned reward, have one of their own each: of a reward only the
+    # folder of its runs tells experiments apart.
     settings["warm_start"] = settings.get("warm_start") is not None
     if settings.get("reward") is not None:
-        settings["reward"] = {name: value for name, value in settings["reward"].items() if name != "path"}
+        settings["reward"] = settings["reward"] | {"path": str(Path(settings["reward"]["path"]).parent)}
     return dict(_flat("", settings))
 
 

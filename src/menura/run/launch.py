@@ -50,7 +50,7 @@ from menura.run.resolve import (
     warm_policy,
 )
 from menura.run.reward import FOLDER, check_fits, learns_reward, read_reward, save_reward
-from menura.run.train import Checkpoint, Watcher, alone, require_readings, training
+from menura.run.train import NOTHING_TO_READ, Checkpoint, Watcher, alone, require_readings, training
 
 FINAL_EPISODES = 50
 """Episodes of the evaluation that ``result.json`` holds."""
@@ -127,9 +127,8 @@ def prepare(request: Request, *, warm_from: Path | None = None, reward_from: Pat
         reward = read_reward(reward_from or request.reward, part=request.reward_part, form=request.reward_paid)
         check_fits(reward[0], spec, env_id=str(request.env), source=request.reward)
     prepared = Prepared(request, env, spec, demos, warm, expert, reward, heldout)
-    if request.stop_when_converged:
-        is_read = prepared.heldout_by is not None and env is not None
-        require_readings(request.total_steps, request.eval_every if is_read else 0)
+    if request.stop_when_converged and (prepared.heldout_by is None or env is None or request.eval_every == 0):
+        raise RequestError(NOTHING_TO_READ)
     return prepared
 
 
@@ -149,7 +148,10 @@ def launch(
 
 def begin(prepared: Prepared, out: Path) -> Path:
     """A new run's folder, with everything that ``--resume`` needs to train it."""
-    request = prepared.request
+    request, learner = prepared.request, prepared.request.learner
+    if request.stop_when_converged:
+        num_envs = request.num_envs if learner.num_steps > 0 else 0
+        require_readings(request.total_steps, request.eval_every, learner.steps_per_update(num_envs))
     run = new_folder(out, request)
     write_json(run / "config.json", prepared.config)
     write_bytes(run / "command.txt", (shlex.join(sys.argv) + "\n").encode())

@@ -365,8 +365,9 @@ def warm_fields(preset: Preset, policy: Any) -> dict[str, Any]:
     fields = dict(WARM[forward])
     if hasattr(policy, "network") or isinstance(policy, QPolicy):
         fields |= {"hidden_sizes": hidden_sizes(policy), "activation": network_of(policy).activation}
-    if isinstance(policy, QPolicy):
-        fields |= {"dueling": policy.values.heads is not None, "obs_scale": policy.values.obs_scale}
+    if forward == "dqn":
+        fields["dueling"] = isinstance(policy, QPolicy) and policy.values.heads is not None
+        fields |= {"obs_scale": policy.values.obs_scale} if isinstance(policy, QPolicy) else {}
     if forward == "sac":
         fields["linear_mean"] = isinstance(policy, GaussianPolicy) or getattr(policy, "linear_mean", False)
     # Presets with sac have cloning in the policy's step by themselves, as far as they want it.

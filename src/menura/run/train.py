@@ -114,14 +114,14 @@ NOTHING_TO_READ = (
 )
 
 
-def require_readings(total_steps: int, eval_every: int) -> None:
-    """Refuse to stop by readings where there are none, or fewer than the rule looks at."""
-    if eval_every == 0:
-        raise RequestError(NOTHING_TO_READ)
-    if total_steps // eval_every < 2 * WINDOW:
+def require_readings(total_steps: int, eval_every: int, steps_per_update: int) -> None:
+    """Refuse to begin a run that stops by readings where there are fewer of them than the rule looks at."""
+    # An evaluation follows an update, and each of them at most one.
+    number = math.ceil(total_steps / max(eval_every, steps_per_update, 1))
+    if number < 2 * WINDOW:
         raise RequestError(
-            f"Whether a run has converged is read from {2 * WINDOW} evaluations or more, and this one has "
-            f"{total_steps // eval_every}: lower --eval-every, or leave it out."
+            f"Whether a run has converged is read from {2 * WINDOW} evaluations or more, and this one has {number}: "
+            "lower --eval-every, or give it more --total-steps."
         )
 
 
@@ -248,9 +248,12 @@ def training(
     ask = how_to_ask(learner, env, expert)
     shown = data.at(jax.random.key(seed)) if isinstance(data, Stream) else data
     reader = None if eval_env is None else make_reader(learner, spec, shown, heldout, seed=seed)
-    if stop_when_converged:
-        require_readings(total_steps, eval_every if reader is not None else 0)
     steps_per_update = learner.steps_per_update(num_envs)
+    if stop_when_converged:
+        if reader is None or eval_every == 0:
+            raise RequestError(NOTHING_TO_READ)
+        if resume is None:
+            require_readings(total_steps, eval_every, steps_per_update)
 
     on_host = acts and not isinstance(env, NativeEnvs)
     root = jax.random.key(seed)
