@@ -7,6 +7,7 @@ broken on purpose. Each run is kept in benchmarks/experts/reading/ with what it 
 script goes on where it was. All rows are read from the same runs: where nothing is missing they are left as they are.
 """
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -151,6 +152,10 @@ def make_runs(env: str, kind: str, seeds: Sequence[int]) -> None:
         write_json(path_of(env, kind, seed), run | of_run)
 
 
+def name_of(run: dict) -> str:
+    return path_of(run["env"], run["kind"], run["seed"]).stem
+
+
 def kept_run(env: str, kind: str, seed: int) -> dict:
     """What a run's file holds; a reading that was not a number is null there."""
     run = read_json(path_of(env, kind, seed)) | {"env": env}
@@ -282,9 +287,9 @@ def main() -> None:
             "command": ".venv/bin/python benchmarks/bench_reading.py",
             **measured(over, random_returns),
         }
-        # Where each of the runs was measured; the row is only read from them.
-        entry["detail"]["by_seed"] = {path_of(*(run[k] for k in ("env", "kind", "seed"))).stem: {
-            "measured": run.get("measured", {})} for run in over}  # fmt: skip
+        # Where the runs were measured; the row is only read from them.
+        stamps = {json.dumps(run["measured"]): run for run in over if "measured" in run}
+        entry["detail"]["by_seed"] = {name_of(run): {"measured": run["measured"]} for run in stamps.values()}
         if not reads_all:
             entry["measured"] = f"{number}, {EVALUATIONS} checkpoints each: {entry['measured']}"
             if len(good) < GOOD:
