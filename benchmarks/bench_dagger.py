@@ -1,17 +1,20 @@
 """DAgger beside cloning: how errors add up over time.
 
-.venv/bin/python benchmarks/bench_dagger.py [--only TEXT] [--seeds N]
+.venv/bin/python benchmarks/bench_dagger.py [--data DATA] [--only TEXT] [--seeds N]
 
+Needs DATA only for Hopper, whose expert is GAIL's policy of four episodes, trained here and kept.
 docs/images/compounding_error.png is drawn from all that results/dagger.json knows. Cloning is DAgger whose expert acts
 in every round: the same labels and gradient steps, and only who acts differs.
 """
 
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from by_seed import measure_seeds
+from bench_gail_classic import EXPERTS, expert
+from by_seed import measure_seeds, menura, spread
 from common import REPOSITORY, known_rows, parser_of
 
 from menura import BC, DAgger, train
@@ -25,6 +28,10 @@ HORIZON = 100
 """Steps of the corridor."""
 SHARES = {"cloning": 1.0, "DAgger": 0.0}
 """The expert's share in the acting after the first round."""
+LABELS = {"CartPole-v1": (160, 8), "Hopper-v5": (16_000, 1_000)}
+"""Labels of a run on either task, and of a round, after each of which it is evaluated."""
+LEVEL = 0.95
+"""The share of the expert's return that is called its level."""
 COLORS = {"cloning": "tab:red", "DAgger": "tab:blue"}
 
 
@@ -47,6 +54,58 @@ def errors_by_time(share_decay: float, seed: int, *, copies: int = 1000) -> list
     return np.mean(own != visited.action, axis=1).round(5).tolist()
 
 
+def labels_row(env: str) -> str:
+    return f"{env}, returns by the number of labels"
+
+
+def run_to_ask(env: str, data: Path | None) -> Path:
+    """The folder of a run whose policy answers: PPO's where the environment is in JAX, else GAIL's."""
+    runs = EXPERTS / "runs"
+    if env == "CartPole-v1":
+        expert(env)
+        return sorted((runs / env / "ppo").glob("*-s*"))[-1]
+    found = sorted((runs / env / "gail").glob("*/result.json"))
+    if not found:
+        demos = ["--demos", data / "gail_experts" / f"{env}.npz", "--num-demos", 4, "--subsample", 20]
+        menura("train", "gail", env, *demos, "--total-steps", 1_500_000, "--eval-every", 0, out=runs)
+        found = sorted((runs / env / "gail").glob("*/result.json"))
+    return found[-1].parent
+
+
+def by_labels(env: str, asked: Path, seed: int) -> dict[str, Any]:
+    """Returns as labels come in, of cloning and of DAgger, and the expert's own."""
+    total, every = LABELS[env]
+    found: dict[str, Any] = {}
+    for name, share in SHARES.items():
+        options = [
+            "--num-envs",
+            4,
+            "--num-steps",
+            every // 4,
+            "--expert",
+            asked,
+            "--total-labels",
+            total,
+            "--eval-every",
+            every,
+            "--eval-episodes",
+            20,
+        ]
+        result = menura("train", "dagger", env, *options, "--share-decay", share, "--seed", seed)
+        found[name] = result["evaluations"]
+        found["expert"] = result["expert_return"]
+        found["random"] = result["random_return"]
+    return found
+
+
+def labels_to_level(result: dict[str, Any], name: str) -> float:
+    """Labels at the first evaluation from which on all are at the expert's level; infinite where the last is not."""
+    least = result["random"] + LEVEL * (result["expert"] - result["random"])
+    below = [labels for labels, mean in result[name] if mean < least]
+    after = [labels for labels, _ in result[name] if not below or labels > below[-1]]
+    return after[0] if after else float("inf")
+
+
 def growth(errors: np.ndarray, start: int = 10) -> float:
     """The power of T with which the sum of errors grows from ``start`` steps to the whole horizon."""
     total = np.cumsum(errors)
@@ -65,7 +124,12 @@ def draw() -> None:
     def seeds_of(row: str) -> list[dict[str, Any]]:
         return list(rows.get(row, {}).get("detail", {}).get("by_seed", {}).values())
 
-    figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.4), layout="constrained")
+    envs = [env for env in LABELS if seeds_of(labels_row(env))]
+    rows_of_axes = 1 + bool(envs)
+    figure, panels = plt.subplots(
+        rows_of_axes, 2, figsize=(7.2, 3.4 * rows_of_axes), layout="constrained", squeeze=False
+    )
+    axes = panels[0]
     steps = np.arange(1, HORIZON + 1)
     for name in SHARES if seeds_of(ERRORS) else ():
         errors = np.mean([seed[name] for seed in seeds_of(ERRORS)], axis=0)
@@ -76,7 +140,15 @@ def draw() -> None:
         axes[1].loglog(steps, total[9] * (steps / 10.0) ** power, style, color="gray", lw=1, label=label)
     axes[0].set(title="corridor", xlabel="step t", ylabel="chance of an error at t")
     axes[1].set(title="corridor", xlabel="horizon T", ylabel="errors up to T")
-    for axis in axes:
+    for axis, env in zip(panels[-1] if envs else (), envs, strict=False):
+        for name in SHARES:
+            curves = np.array([[mean for _, mean in seed[name]] for seed in seeds_of(labels_row(env))])
+            labels = [count for count, _ in seeds_of(labels_row(env))[0][name]]
+            axis.plot(labels, curves.mean(axis=0), color=COLORS[name], label=name)
+            axis.fill_between(labels, curves.min(axis=0), curves.max(axis=0), color=COLORS[name], alpha=0.2, lw=0)
+        axis.axhline(seeds_of(labels_row(env))[0]["expert"], color="gray", lw=1, ls=":", label="expert")
+        axis.set(title=env, xlabel="labels", ylabel="return")
+    for axis in panels.ravel():
         axis.grid(alpha=0.3)
         axis.legend(frameon=False, fontsize=8)
     figure.savefig(REPOSITORY / "docs" / "images" / "compounding_error.png", dpi=110)
@@ -107,6 +179,38 @@ def main() -> None:
         describe=powers,
         title=TITLE,
     )
+    for env in LABELS:
+        if env == "Hopper-v5" and arguments.data is None:
+            continue
+
+        def one(seed: int, env: str = env) -> dict[str, Any]:
+            return by_labels(env, run_to_ask(env, arguments.data), seed)
+
+        def describe(results: list[dict[str, Any]], env: str = env) -> str:
+            parts = []
+            for name in SHARES:
+                needed = [labels_to_level(result, name) for result in results]
+                reached = [number for number in needed if np.isfinite(number)]
+                said = f"{spread(reached)} labels" if reached else "never"
+                said += f" in {len(reached)} of {len(needed)} seeds" if 0 < len(reached) < len(needed) else ""
+                parts.append(f"{name}: {said}")
+            return (
+                f"to stay at {LEVEL:.0%} of the expert ({results[0]['expert']:,.0f}) within {LABELS[env][0]:,} labels: "
+                + "; ".join(parts)
+            )
+
+        measure_seeds(
+            NAME,
+            labels_row(env),
+            arguments,
+            asked="the expert's level with fewer labels than cloning",
+            command=f".venv/bin/python benchmarks/bench_dagger.py --data DATA --only {env}",
+            seeds=range(3),
+            one=one,
+            good=lambda result: labels_to_level(result, "DAgger") < labels_to_level(result, "cloning"),
+            describe=describe,
+            title=TITLE,
+        )
     draw()
 
 
