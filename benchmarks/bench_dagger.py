@@ -149,6 +149,9 @@ def draw() -> None:
         axis.axhline(seeds_of(labels_row(env))[0]["expert"], color="gray", lw=1, ls=":", label="expert")
         axis.set(title=env, xlabel="labels", ylabel="return")
     for axis in panels.ravel():
+        if not axis.has_data():
+            axis.set_axis_off()
+            continue
         axis.grid(alpha=0.3)
         axis.legend(frameon=False, fontsize=8)
     figure.savefig(REPOSITORY / "docs" / "images" / "compounding_error.png", dpi=110)
