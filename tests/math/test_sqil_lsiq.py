@@ -11,6 +11,7 @@ import pytest
 from menura.core import ExpertData, RequestError
 from menura.forward.dqn import DQN
 from menura.forward.sac import SAC, expected_soft_value
+from menura.imitation.adversarial import GAIL
 from menura.imitation.bc import distance_to_demos
 from menura.imitation.lsiq import LSIQ, reward_bounds, value_absorbed, value_bounds
 from menura.imitation.sqil import SQIL, reward_absorbed
@@ -98,6 +99,15 @@ def test_cloning_beside_sqils_values_draws_the_policy_to_the_experts_actions():
         return float(distance_to_demos(policy, policy, demos.train))
 
     assert distance(10.0) < 0.9 * distance(0.0)
+
+
+@pytest.mark.parametrize("name", ["sqil", "gail"])
+def test_values_of_which_the_largest_is_taken_are_refused_before_a_run_begins(name):
+    greedy = DQN(hidden_sizes=(8,))
+    learner = SQIL(forward=greedy, bc_coef=1.0) if name == "sqil" else GAIL(forward=greedy, bc_updates=3)
+    with pytest.raises(RequestError, match="give it a temperature"):
+        learner.steps_per_update(4)
+    assert SQIL(forward=greedy).steps_per_update(4) > 0
 
 
 def test_the_mixtures_regularizer_is_a_bellman_error_under_rewards_of_plus_and_minus_one_over_alpha():

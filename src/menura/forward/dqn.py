@@ -208,6 +208,14 @@ class DQN(AbstractReplayLearner):
         state = self.store(state, eqx.tree_at(lambda t: t.reward, batch, reward))
         return self._learn(state, None, key=key, penalty=penalty)
 
+    def require_likelihood(self) -> None:
+        """Refuse to be cloned into where the largest value is taken."""
+        if self.temperature == 0:
+            raise RequestError(
+                "dqn acts on its largest value, which has no likelihood to clone by: give it a temperature, or set "
+                "bc_updates (of gail) or bc_coef (of sqil) to 0."
+            )
+
     def store(self, state: DQNState, batch: Transition) -> DQNState:
         """A rollout ``[time, env]`` into the replay; one on the host has it already."""
         num_envs = jnp.asarray(batch.reward.shape[1], jnp.int32)
@@ -285,11 +293,8 @@ class DQN(AbstractReplayLearner):
         penalty: Penalty | None = None,
     ) -> tuple[DQNState, Metrics]:
         """:meth:`learn`, on the rewards that are stored where there is no ``reward_of``."""
-        if penalty is not None and self.temperature == 0:
-            raise RequestError(
-                "dqn acts on its largest value, which has no likelihood to clone by: give it a temperature, or set "
-                "bc_updates (of gail) or bc_coef (of sqil) to 0."
-            )
+        if penalty is not None:
+            self.require_likelihood()
         replay = self.replay(state)
         num_demos = 0 if demos is None else self.batch_size // 2
 

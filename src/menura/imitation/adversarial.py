@@ -32,7 +32,7 @@ from menura.imitation.absorbing import (
     with_worth_of_ending,
     worth_of_ending,
 )
-from menura.imitation.bc import distance_to_demos
+from menura.imitation.bc import distance_to_some
 from menura.imitation.holder import AbstractHolder
 from menura.imitation.linear import LinearScore, seen
 from menura.imitation.score import RewardForm, ScoreNetwork, reward_of_score, slope_of
@@ -162,6 +162,11 @@ class GAIL(AbstractHolder):
         decay = optax.add_decayed_weights(-self.weight_decay * self.learning_rate)
         return optax.chain(self.optimizer(self.learning_rate), decay)
 
+    @property
+    def clones(self) -> bool:
+        """Whether cloning's loss is part of the policy's steps, at first."""
+        return self.bc_updates > 0
+
     def init(self, spec: Spec, *, key: PRNGKeyArray) -> GAILState:
         """A fresh policy and a fresh score."""
         forward_key, score_key = jax.random.split(key)
@@ -242,15 +247,10 @@ class GAIL(AbstractHolder):
         if state.num_updates is None:
             return None, None, {}
         weight = self.bc_coef * jnp.clip(1 - state.num_updates / self.bc_updates, 0.0, 1.0)
-        # A number of its own, so that the other draws are those of a run without cloning.
-        index = jax.random.randint(jax.random.fold_in(key, 1), (self.score_batch_size,), 0, demos.train_size)
-        rows = jax.tree.map(lambda x: x[index], demos.train)
         reference: Any = self.policy(state)
-        metrics = {
-            "cloning/loss": distance_to_demos(reference, reference, rows),
-            "cloning/weight": weight,
-        }
-        return lambda policy: weight * distance_to_demos(policy, reference, rows), state.num_updates + 1, metrics
+        distance = distance_to_some(reference, demos, num_rows=self.score_batch_size, key=key)
+        metrics = {"cloning/loss": distance(reference), "cloning/weight": weight}
+        return lambda policy: weight * distance(policy), state.num_updates + 1, metrics
 
     def _reward_from_replay(
         self, forward: AbstractReplayLearner, state: GAILState, demos: ExpertData, key: PRNGKeyArray

@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 
 from menura.core import AbstractForwardLearner, AbstractImitationLearner, AbstractPolicy
+from menura.forward.dqn import DQN
 
 
 class AbstractHolder(AbstractImitationLearner):
@@ -22,8 +23,15 @@ class AbstractHolder(AbstractImitationLearner):
         """Steps each copy of the environment takes between updates: the forward learner's."""
         return self.forward.num_steps
 
+    @property
+    def clones(self) -> bool:
+        """Whether cloning's loss is part of the forward learner's steps."""
+        return False
+
     def steps_per_update(self, num_envs: int) -> int:
-        """Environment steps in one update: the forward learner's."""
+        """Environment steps in one update: the forward learner's; refuses to clone into one without likelihoods."""
+        if self.clones and isinstance(self.forward, DQN):
+            self.forward.require_likelihood()
         return self.forward.steps_per_update(num_envs)
 
     def finished(self, state: Any) -> bool:

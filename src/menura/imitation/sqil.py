@@ -3,7 +3,6 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -11,7 +10,7 @@ from menura.core import ExpertData, Metrics, Penalty, Spec, Transition
 from menura.forward.off_policy import AbstractReplayLearner
 from menura.forward.sac import SAC
 from menura.imitation.absorbing import absorbed_share, ending_rate_of, with_worth_of_ending, worth_of_ending
-from menura.imitation.bc import distance_to_demos, negative_log_likelihood
+from menura.imitation.bc import distance_to_some, negative_log_likelihood
 from menura.imitation.holder import AbstractHolder
 
 CLONED_ROWS = 64
@@ -33,8 +32,12 @@ class SQIL(AbstractHolder):
     """Share of the demonstrations kept from training; minus the mean log-likelihood of their actions is logged as
     loss/heldout."""
     bc_coef: float = 0.0
-    """Weight of cloning's loss beside: cloning that is regularized by soft values (Piot et al. 2014; section 3.2 of
-    Reddy et al. 2020)."""
+    """Weight of cloning's loss beside: cloning that is regularized by soft values (Piot et al. 2014)."""
+
+    @property
+    def clones(self) -> bool:
+        """Whether cloning's loss stands beside."""
+        return self.bc_coef != 0
 
     def init(self, spec: Spec, *, key: PRNGKeyArray) -> Any:
         """The forward learner's fresh state: there is no other."""
@@ -77,8 +80,5 @@ class SQIL(AbstractHolder):
         """Cloning's loss on steps of the expert drawn for this update."""
         if self.bc_coef == 0:
             return None
-        # A number of its own, so that the other draws are those of a run without cloning.
-        index = jax.random.randint(jax.random.fold_in(key, 1), (CLONED_ROWS,), 0, demos.train_size)
-        rows = jax.tree.map(lambda x: x[index], demos.train)
-        reference: Any = self.policy(state)
-        return lambda policy: self.bc_coef * distance_to_demos(policy, reference, rows)
+        distance = distance_to_some(self.policy(state), demos, num_rows=CLONED_ROWS, key=key)
+        return lambda policy: self.bc_coef * distance(policy)

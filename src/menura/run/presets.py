@@ -293,7 +293,7 @@ PRESETS: tuple[Preset, ...] = (
         32,
         {"gradient_norm": 0.0, "forward.gamma": 0.99, "forward.policy_averaging": 0.97},
     ),
-    # Long and few steps of the policy leave some seeds swinging once too often for a million steps.
+    # Fewer and shorter steps of the policy leave some seeds swinging once too often for a million steps.
     Preset(
         "gail",
         "trpo",
