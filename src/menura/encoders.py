@@ -10,6 +10,7 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from menura.core import Images, Vector
@@ -30,10 +31,8 @@ def num_numbers(parts: Parts) -> int:
 
 def decoded(obs: UInt8[Array, " bytes"], parts: Parts) -> Float[Array, " numbers"]:
     """An observation's numbers, part after part: of pictures their bytes over 255, of vectors what the bytes encode."""
-    numbers, start = [], 0
-    for _, part in parts:
-        piece = obs[start : start + part.num_bytes]
-        start += part.num_bytes
+    numbers = []
+    for piece, (_, part) in zip(_pieces(obs, parts), parts, strict=True):
         if isinstance(part, Vector):
             numbers.append(jax.lax.bitcast_convert_type(piece.reshape(part.size, 4), jnp.float32))
         else:
@@ -46,13 +45,37 @@ def encoded(numbers: Float[Array, " numbers"]) -> UInt8[Array, " bytes"]:
     return jax.lax.bitcast_convert_type(numbers.astype(jnp.float32), jnp.uint8).reshape(-1)
 
 
+def vectors_in(obs: UInt8[Array, " bytes"], parts: Parts) -> Float[Array, " numbers"]:
+    """The numbers of all vectors in an observation with pictures, one vector after another."""
+    vectors = tuple((name, part) for name, part in parts if isinstance(part, Vector))
+    pieces = [piece for piece, (_, part) in zip(_pieces(obs, parts), parts, strict=True) if isinstance(part, Vector)]
+    return decoded(jnp.concatenate(pieces), vectors) if vectors else jnp.zeros(0)
+
+
+def with_vectors(
+    obs: UInt8[Array, " bytes"], parts: Parts, numbers: Float[Array, " numbers"]
+) -> UInt8[Array, " bytes"]:
+    """The observation with these numbers in the place of what :func:`vectors_in` gives."""
+    pieces, start = [], 0
+    for piece, (_, part) in zip(_pieces(obs, parts), parts, strict=True):
+        if isinstance(part, Vector):
+            piece = encoded(numbers[start : start + part.size])
+            start += part.size
+        pieces.append(piece)
+    return jnp.concatenate(pieces)
+
+
+def _pieces(obs: UInt8[Array, " bytes"], parts: Parts) -> list[UInt8[Array, " _part"]]:
+    """The bytes of each part."""
+    ends = np.cumsum([part.num_bytes for _, part in parts])
+    return jnp.split(obs, ends[:-1])
+
+
 def shifted(obs: UInt8[Array, " bytes"], parts: Parts, *, most: int, key: PRNGKeyArray) -> UInt8[Array, " bytes"]:
     """The observation with its pictures moved by up to ``most`` pixels either way, up or down and left or right, and
     their edges drawn out (Kostrikov, Yarats & Fergus 2021, section 3.1). Frames of one part move together."""
-    pieces, start = [], 0
-    for number, (_, part) in enumerate(parts):
-        piece = obs[start : start + part.num_bytes]
-        start += part.num_bytes
+    pieces = []
+    for number, (piece, (_, part)) in enumerate(zip(_pieces(obs, parts), parts, strict=True)):
         if isinstance(part, Images):
             shape = (part.frames, part.height, part.width, part.channels)
             drawn_out = jnp.pad(piece.reshape(shape), ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")

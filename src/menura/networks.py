@@ -8,10 +8,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
-from menura.core import AbstractPolicy, AnyArray, BoxActions, DiscreteActions, Hyper, Observed, Spec
-from menura.encoders import Encoder, Parts, PartsEncoder, decoded
+from menura.core import AbstractPolicy, AnyArray, BoxActions, DiscreteActions, Hyper, Observed, Spec, Vector
+from menura.encoders import Encoder, Parts, PartsEncoder, decoded, vectors_in, with_vectors
 
 Activation = Literal["tanh", "relu", "silu"]
 
@@ -145,6 +145,10 @@ class RunningNorm(eqx.Module):
         spread = self.var * self.count + var * added + jnp.square(delta) * self.count * added / total
         return eqx.tree_at(lambda n: (n.count, n.mean, n.var), self, (total, new_mean, spread / total))
 
+    def of(self, batch: Float[Array, "batch size"], num_rows: Int[Array, ""] | None = None) -> "RunningNorm":
+        """The statistics of a batch alone, or of its first ``num_rows`` rows."""
+        return RunningNorm(batch.shape[-1]).add(batch, num_rows)
+
     def __call__(self, x: Float[Array, " size"], *, clip: float = 10.0) -> Float[Array, " size"]:
         """Standardized and clipped. A feature that never varied is only centred."""
         std = jnp.sqrt(self.var)
@@ -163,38 +167,47 @@ def over_rows(function: Callable[..., Any], obs: Observed[AnyArray, "batch obs"]
     return jax.vmap(function)(obs, *beside)
 
 
-class Unscaled(eqx.Module):
-    """In the place of :class:`RunningNorm` where observations are bytes: they are left as they are, and counted."""
+class PartsNorm(eqx.Module):
+    """:class:`RunningNorm` of the vectors in observations with pictures. Bytes of pictures are left as they are: what
+    they are divided by is the network's affair."""
 
-    count: Float[Array, ""]
+    vectors: RunningNorm
+    """Of all vectors, one after another; of no number where there are only pictures."""
+    parts: Parts = eqx.field(static=True)
 
-    def __init__(self):
+    def __init__(self, parts: Parts):
         """Nothing seen yet."""
-        self.count = jnp.zeros(())
+        self.parts = parts
+        self.vectors = RunningNorm(sum(part.size for _, part in parts if isinstance(part, Vector)))
 
-    def add(self, batch: Observed[Array, "batch _size"], num_rows: Int[Array, ""] | None = None) -> "Unscaled":
+    @property
+    def count(self) -> Float[Array, ""]:
+        """Observations seen."""
+        return self.vectors.count
+
+    def add(self, batch: UInt8[Array, "batch _bytes"], num_rows: Int[Array, ""] | None = None) -> "PartsNorm":
         """A batch more, or its first ``num_rows`` rows."""
-        added = batch.shape[0] if num_rows is None else num_rows
-        return eqx.tree_at(lambda n: n.count, self, self.count + added)
+        vectors = jax.vmap(lambda obs: vectors_in(obs, self.parts))(batch)
+        return eqx.tree_at(lambda n: n.vectors, self, self.vectors.add(vectors, num_rows))
 
-    def __call__(self, x: Observed[Array, " _size"]) -> Observed[Array, " _size"]:
-        """The same bytes: what they are divided by is the network's affair."""
-        return x
+    def of(self, batch: UInt8[Array, "batch _bytes"], num_rows: Int[Array, ""] | None = None) -> "PartsNorm":
+        """The statistics of a batch alone, or of its first ``num_rows`` rows."""
+        return PartsNorm(self.parts).add(batch, num_rows)
+
+    def __call__(self, x: UInt8[Array, " _bytes"]) -> UInt8[Array, " _bytes"]:
+        """The same bytes, but for those of vectors, which are standardized."""
+        if self.vectors.mean.shape[0] == 0:
+            return x
+        return with_vectors(x, self.parts, self.vectors(vectors_in(x, self.parts)))
 
 
-Norm: TypeAlias = RunningNorm | Unscaled
+Norm: TypeAlias = RunningNorm | PartsNorm
 """Statistics of observations, by which they are standardized."""
 
 
 def make_norm(spec: Spec) -> Norm:
     """Statistics of nothing yet, for the observations of an environment."""
-    return Unscaled() if spec.parts else RunningNorm(spec.obs_size)
-
-
-def norm_of(obs: Observed[Array, "batch obs"], num_rows: Int[Array, ""] | None = None) -> Norm:
-    """Statistics of a batch of observations, or of its first ``num_rows``."""
-    fresh = Unscaled() if obs.dtype == jnp.uint8 else RunningNorm(obs.shape[-1])
-    return fresh.add(obs, num_rows)
+    return PartsNorm(spec.parts) if spec.parts else RunningNorm(spec.obs_size)
 
 
 class Categorical(eqx.Module):

@@ -32,7 +32,7 @@ from menura.evaluation import UniformPolicy
 from menura.run.artifacts import spec_from_json, spec_to_json
 from menura.run.request import spec_of_demos
 from tests.catch import KnowsTheRules, small_catch, small_expert
-from tests.learners import SMALL
+from tests.learners import SMALL, VARIANTS
 
 CAMERA = spaces.Box(0, 255, (4, 3, 2), np.uint8)
 ROBOT = spaces.Dict(
@@ -233,11 +233,16 @@ def bytes_of(spec, shape):
         ("gail", "nature", DiscreteActions(3)),
         ("airl", "nature", DiscreteActions(3)),
         ("sqil", "nature", DiscreteActions(3)),
+        ("lsiq", "nature", DiscreteActions(3)),
+        ("bc", "residual", DiscreteActions(3)),
+        ("dqn", "nature", DiscreteActions(3)),
+        ("gail-dqn", "nature", DiscreteActions(3)),
+        ("sqil-dqn", "nature", DiscreteActions(3)),
     ],
 )
 def test_learners_take_pictures(name, encoder, actions):
     parts = (("camera", Images(1, 6, 5)), ("joints", Vector(2)))
-    learner = SMALL[name]
+    learner = (SMALL | VARIANTS)[name]
     holder = learner if hasattr(learner, "encoder") else learner.forward
     holder = dataclasses.replace(holder, encoder=encoder)
     learner = holder if hasattr(learner, "encoder") else dataclasses.replace(learner, forward=holder)
@@ -248,7 +253,7 @@ def test_learners_take_pictures(name, encoder, actions):
         state = learner.init(spec, key=key)
         if isinstance(learner, AbstractForwardLearner):
             return state, learner.update(state, rollout, rollout.reward, key=key)[0]
-        return state, learner.update(state, rollout, expert, key=key)[0]
+        return state, learner.update(state, rollout if learner.num_steps else None, expert, key=key)[0]
 
     before, after = jax.eval_shape(update, jax.random.key(0))
     shapes = [[(x.shape, x.dtype) for x in jax.tree.leaves(state)] for state in (before, after)]

@@ -15,10 +15,11 @@ from menura.encoders import (
     encoded,
     num_numbers,
     shifted,
+    vectors_in,
 )
 from menura.environments.native.catch import Catch, CatchState
 from menura.imitation.common_pixels import CommonPixels
-from menura.networks import PictureNetwork, Unscaled, make_network, make_policy, norm_of, over_rows
+from menura.networks import PartsNorm, PictureNetwork, make_network, make_policy, over_rows
 
 
 def test_shifts_move_all_frames_alike_draw_edges_out_and_leave_vectors_alone():
@@ -95,7 +96,7 @@ def test_bytes_are_decoded_to_the_numbers_and_shares_of_255_that_they_stand_for(
 def test_policies_of_pictures_leave_bytes_to_their_network(actions):
     spec = Spec(14, actions, PARTS)
     policy = make_policy(spec, (8,), key=jax.random.key(0))
-    assert isinstance(policy.norm, Unscaled)
+    assert isinstance(policy.norm, PartsNorm)
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(policy))
     obs = jnp.arange(14, dtype=jnp.uint8)
     assert policy.norm(obs).dtype == jnp.uint8
@@ -108,11 +109,25 @@ def test_policies_of_pictures_leave_bytes_to_their_network(actions):
     assert isinstance(make_network(spec, 1, (), beside_size=2, key=jax.random.key(0)), PictureNetwork)
 
 
-def test_bytes_are_counted_and_not_standardized():
-    norm = norm_of(jnp.zeros((5, 3), jnp.uint8), jnp.asarray(4))
-    assert isinstance(norm, Unscaled)
+def test_vectors_beside_pictures_are_standardized_and_bytes_are_not():
+    joints = np.float32([[100.0, 3.0], [104.0, 3.0], [-9999.0, 7.0]])
+    pixels = np.arange(18, dtype=np.uint8).reshape(3, 6)
+    obs = jnp.asarray(np.concatenate([joints.view(np.uint8), pixels], axis=1))
+    norm = PartsNorm(PARTS).of(obs, jnp.asarray(2))
+    assert norm.count == 2
+    got = norm(obs[1])
+    # The mean of 100 and 104 is 102 and their deviation 2; what never varied is only centered.
+    np.testing.assert_allclose(vectors_in(got, PARTS), [1.0, 0.0])
+    np.testing.assert_array_equal(got[8:], pixels[1])
+    assert norm.add(obs[2:]).count == 3
+    np.testing.assert_allclose(norm.of(obs[2:]).vectors.mean, [-9999.0, 7.0])
+
+
+def test_bytes_without_vectors_are_left_as_they_are():
+    norm = PartsNorm(PARTS[1:]).of(jnp.zeros((5, 6), jnp.uint8), jnp.asarray(4))
     assert norm.count == 4
-    assert norm.add(jnp.zeros((2, 3), jnp.uint8)).count == 6
+    obs = jnp.arange(6, dtype=jnp.uint8)
+    np.testing.assert_array_equal(norm(obs), obs)
 
 
 def test_many_bytes_are_taken_a_few_at_a_time_with_the_same_result():

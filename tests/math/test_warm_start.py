@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from menura.core import BoxActions, DiscreteActions, RequestError, Spec
+from menura.core import BoxActions, DiscreteActions, Images, RequestError, Spec, Vector
 from menura.forward.dqn import DQN
 from menura.forward.sac import before_squashing
 from menura.forward.warm_start import begun_with, taken_over
@@ -76,6 +76,27 @@ def test_soft_values_have_the_policy_begun_with_as_their_softmax(obs_scale):
         assert_allclose([values(o) for o in OBS], 0.3 * logits, rtol=1e-4, atol=1e-5)
     want = [policy.distribution(o).log_probs for o in OBS]
     assert_allclose([learner.final_policy(state).distribution(o).log_probs for o in OBS], want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["sac", "dqn"])
+def test_what_standardizes_vectors_beside_pictures_becomes_part_of_their_layer(name):
+    parts = (("joints", Vector(2)), ("camera", Images(1, 4, 3)), ("speed", Vector(1)))
+    spec, rng = Spec(24, DiscreteActions(4), parts), np.random.default_rng(0)
+
+    def row():
+        pixels = rng.integers(0, 256, 12, np.uint8)
+        joints, speed = np.float32(rng.normal(2.0, 3.0, 2)), np.float32(rng.normal(-50.0, 9.0, 1))
+        return np.concatenate([joints.view(np.uint8), pixels, speed.view(np.uint8)])
+
+    obs = jnp.asarray(np.stack([row() for _ in range(6)]))
+    policy = make_policy(spec, (8,), key=jax.random.key(0))
+    last = jnp.asarray(rng.normal(0.0, 0.1, policy.network.weights[-1].shape), jnp.float32)
+    policy = eqx.tree_at(lambda p: (p.norm, p.network.head.weights[-1]), policy, (policy.norm.of(obs), last))
+    learner = SAC_LIKE_BC if name == "sac" else SOFT_DQN
+    taken = taken_over(learner, spec, policy)
+    assert jax.tree.structure(taken) == jax.tree.structure(learner.policy(learner.init(spec, key=jax.random.key(0))))
+    want = [policy.distribution(o).log_probs for o in obs]
+    assert_allclose([taken.distribution(o).log_probs for o in obs], want, rtol=1e-4, atol=1e-4)
 
 
 def test_settings_are_those_of_what_is_begun_with_and_of_nothing_else():

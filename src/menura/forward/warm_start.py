@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from menura.core import AbstractPolicy, BoxActions, DiscreteActions, RequestError, Spec
+from menura.core import AbstractPolicy, BoxActions, DiscreteActions, RequestError, Spec, Vector
 from menura.forward.q_values import QPolicy
 from menura.forward.sac import UNIFORM_LOG_STD, LogitPolicy, SquashedPolicy
 from menura.networks import CategoricalPolicy, GaussianPolicy, Network, Norm, PictureNetwork, RunningNorm
@@ -68,14 +68,30 @@ def without_norm(network: Network, norm: Norm) -> Network:
     """The network on observations as they are: standardizing them becomes part of its first layer.
 
     The two differ where an observation lies more than ten deviations away, which the statistics would have clipped.
-    Bytes are not standardized.
+    Beside pictures it is the layer of each vector that they become part of.
     """
-    if not isinstance(norm, RunningNorm):
-        return network
-    std = jnp.sqrt(norm.var)
-    weight = network.weights[0] / jnp.where(std > 1e-6, std, 1.0)[None, :]
-    bias = network.biases[0] - weight @ norm.mean
-    return eqx.tree_at(lambda n: (n.weights[0], n.biases[0]), network, (weight, bias))
+    if isinstance(norm, RunningNorm):
+        first = unstandardized(network.weights[0], network.biases[0], norm.mean, norm.var)
+        return eqx.tree_at(lambda n: (n.weights[0], n.biases[0]), network, first)
+    start = 0
+    for number, (_, part) in enumerate(norm.parts):
+        if isinstance(part, Vector):
+            mean, var = (x[start : start + part.size] for x in (norm.vectors.mean, norm.vectors.var))
+            start += part.size
+            dense = network.encoder.encoders[number]
+            first = unstandardized(dense.weight, dense.bias, mean, var)
+            of_dense = lambda n, number=number: (n.encoder.encoders[number].weight, n.encoder.encoders[number].bias)  # noqa: E731
+            network = eqx.tree_at(of_dense, network, first)
+    return network
+
+
+def unstandardized(
+    weight: Float[Array, "out in"], bias: Float[Array, " out"], mean: Float[Array, " in"], var: Float[Array, " in"]
+) -> tuple[Float[Array, "out in"], Float[Array, " out"]]:
+    """A layer of standardized numbers as one of the numbers themselves."""
+    std = jnp.sqrt(var)
+    weight = weight / jnp.where(std > 1e-6, std, 1.0)[None, :]
+    return weight, bias - weight @ mean
 
 
 def within_bounds(policy: GaussianPolicy, actions: Any) -> GaussianPolicy:

@@ -16,7 +16,7 @@ from menura.encoders import Encoder, shifted
 from menura.forward.off_policy import running_average
 from menura.forward.on_policy import log_probs_of, trainable
 from menura.forward.sac import SquashedPolicy
-from menura.networks import Activation, GaussianPolicy, PictureNetwork, Policy, make_policy, mean_of_rows, norm_of
+from menura.networks import Activation, GaussianPolicy, PictureNetwork, Policy, make_policy, mean_of_rows
 
 
 def negative_log_likelihood(
@@ -131,9 +131,7 @@ class BC(AbstractImitationLearner):
         return optax.chain(self.optimizer(self.learning_rate), decay)
 
     def init(self, spec: Spec, *, key: PRNGKeyArray) -> BCState:
-        """A fresh policy; refuses to move pictures where there are none."""
-        if self.random_shift and not spec.parts:
-            raise RequestError(f"random_shift={self.random_shift} moves pictures, and none are observed: set it to 0.")
+        """A fresh policy."""
         policy = self.make_policy(
             spec,
             self.hidden_sizes,
@@ -163,7 +161,8 @@ class BC(AbstractImitationLearner):
     ) -> tuple[BCState, Metrics]:
         """``num_batches`` gradient steps on the demonstrations; ``batch`` is not looked at."""
         expert = demos.train
-        policy = eqx.tree_at(lambda p: p.norm, state.policy, norm_of(expert.obs, demos.num_train))
+        policy = state.policy
+        policy = eqx.tree_at(lambda p: p.norm, policy, policy.norm.of(expert.obs, demos.num_train))
         policy, opt_state, loss = self.fit(policy, state.opt_state, expert, demos.train_size, key=key)
         average = running_average(state.average, policy, state.num_updates, decay=self.policy_averaging)
         newest: Any = policy

@@ -97,10 +97,10 @@ class LinearScore(eqx.Module):
     def standardized_by(self, expert: Transition, num_rows: Int[Array, ""] | None = None) -> "LinearScore":
         """The score with the statistics of demonstrations, or of their first ``num_rows``."""
         obs, second = seen(expert, observations_only=self.observations_only)
-        score = eqx.tree_at(lambda s: s.obs_norm, self, RunningNorm(obs.shape[-1]).add(obs, num_rows))
+        score = eqx.tree_at(lambda s: s.obs_norm, self, self.obs_norm.of(obs, num_rows))
         if self.num_actions is None:
             beside = jax.vmap(self._beside)(obs, second)
-            score = eqx.tree_at(lambda s: s.action_norm, score, RunningNorm(beside.shape[-1]).add(beside, num_rows))
+            score = eqx.tree_at(lambda s: s.action_norm, score, score.action_norm.of(beside, num_rows))
         return score
 
     def fitted(

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from menura.core import AnyArray, BoxActions, DiscreteActions, Observed, Spec
 from menura.encoders import Encoder, Parts, decoded, num_numbers
 from menura.imitation.common_pixels import CommonPixels
-from menura.networks import MLP, Activation, Norm, PictureNetwork, RunningNorm, make_norm, norm_of
+from menura.networks import MLP, Activation, Norm, PictureNetwork, RunningNorm, make_norm
 from menura.regularizers import AbstractRegularizer
 
 RewardForm = Literal["auto", "positive", "negative", "centered", "logit"]
@@ -91,16 +91,16 @@ class ScoreNetwork(eqx.Module):
         self, obs: Observed[Array, "batch obs"], second: Array, num_rows: Int[Array, ""] | None = None
     ) -> "ScoreNetwork":
         """The score with the statistics of the expert's steps, as :func:`menura.imitation.linear.seen` gives them."""
-        score = eqx.tree_at(lambda s: s.norm, self, norm_of(obs, num_rows))
+        score = eqx.tree_at(lambda s: s.norm, self, self.norm.of(obs, num_rows))
         if self.change_norm is None:
             return score
-        return eqx.tree_at(lambda s: s.change_norm, score, RunningNorm(obs.shape[-1]).add(second - obs, num_rows))
+        return eqx.tree_at(lambda s: s.change_norm, score, self.change_norm.of(second - obs, num_rows))
 
     def numbers(self, obs: Observed[Array, " obs"]) -> Float[Array, " numbers"]:
-        """An observation as numbers: standardized, or, with pictures, decoded."""
+        """An observation as numbers: standardized; pictures are decoded, and only vectors beside them standardized."""
         if not self.parts:
             return self.norm(obs)
-        return decoded(obs if self.common_pixels is None else self.common_pixels(obs), self.parts)
+        return decoded(self.norm(obs if self.common_pixels is None else self.common_pixels(obs)), self.parts)
 
     def having_seen(
         self,

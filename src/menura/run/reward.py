@@ -155,11 +155,10 @@ def _from_folder(folder: Path, part: Part | None, form: RewardForm | None) -> tu
 
 
 def _statistics(norm: Norm) -> dict[str, Any]:
-    """Of the expert's observations; of pictures only how many there were."""
-    if not isinstance(norm, RunningNorm):
-        return {"count": float(norm.count)}
-    std = np.sqrt(np.asarray(norm.var))
-    return {"count": float(norm.count), "obs_mean": np.asarray(norm.mean).tolist(), "obs_std": std.tolist()}
+    """Of the expert's observations; where they have pictures, of the vectors beside them."""
+    of = norm if isinstance(norm, RunningNorm) else norm.vectors
+    std = np.sqrt(np.asarray(of.var))
+    return {"count": float(of.count), "obs_mean": np.asarray(of.mean).tolist(), "obs_std": std.tolist()}
 
 
 def _description(reward: LearnedReward, run: Path, checkpoint: Path, config: dict[str, Any]) -> dict[str, Any]:
