@@ -18,6 +18,7 @@ from menura.run.folder import RunFolder, load_checkpoint
 from menura.run.request import Request
 from menura.run.resolve import resolve_replay_storage
 from menura.run.train import Watcher, train
+from tests.learners import SMALL
 from tests.pictures import Pictures
 
 LEARNER = DQN(
@@ -124,6 +125,9 @@ def test_pictures_from_a_simulator_are_kept_on_the_host_and_all_else_on_the_devi
         resolve_replay_storage(LEARNER, native)
     with pytest.raises(RequestError, match="score-replay-size"):
         resolve_replay_storage(menura.GAIL(forward=auto, score_replay_size=10), Pictures())
+    by_priority = dataclasses.replace(auto, priority_exponent=0.6)
+    with pytest.raises(RequestError, match="even draw: leave out --forward.priority-exponent"):
+        resolve_replay_storage(menura.GAIL(forward=by_priority), Pictures())
 
 
 def test_a_replay_that_does_not_fit_is_refused_before_it_is_allocated(monkeypatch):
@@ -133,8 +137,32 @@ def test_a_replay_that_does_not_fit_is_refused_before_it_is_allocated(monkeypatc
     with pytest.raises(RequestError, match=r"replay_size=1000000 takes .* MB of memory and 10 MB are free: make it"):
         train(large, Pictures(), total_steps=100)
     on_device = dataclasses.replace(LEARNER, replay_storage="device", replay_size=100_000)
+    monkeypatch.setattr("menura.run.train._beginning", lambda *_: pytest.fail("allocated"))
     with pytest.raises(RequestError, match="replay_size=100000"):
         train(on_device, Pictures(), total_steps=100)
+    with pytest.raises(RequestError, match=r"max_labels=100000 .* make total_steps \d+ or less"):
+        train(
+            dataclasses.replace(SMALL["dagger"], max_labels=0),
+            Pictures(),
+            total_steps=100_000,
+            expert=UniformPolicy(Pictures.spec),
+        )
+
+
+def test_seeds_at_once_need_room_for_each_of_their_replays(monkeypatch):
+    needed = memory.replay_bytes(LEARNER, Pictures.spec, 2)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2 * needed)
+    memory.require_memory(LEARNER, Pictures.spec, 2, copies=2)
+    with pytest.raises(RequestError, match="for 3 seeds at once takes .* or train fewer at once"):
+        memory.require_memory(LEARNER, Pictures.spec, 2, copies=3)
+
+
+def test_a_replay_with_the_networks_must_fit_where_they_are(monkeypatch):
+    on_device = dataclasses.replace(LEARNER, replay_storage="device")
+    monkeypatch.setattr(memory, "on_accelerator", lambda: 1000)
+    memory.require_memory(LEARNER, Pictures.spec, 2)
+    with pytest.raises(RequestError, match="are free"):
+        memory.require_memory(on_device, Pictures.spec, 2)
 
 
 def test_memory_that_a_container_may_not_take_does_not_count(tmp_path, monkeypatch):

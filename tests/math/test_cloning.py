@@ -8,8 +8,12 @@ import pytest
 from scipy import stats
 
 from menura.core import BoxActions, DiscreteActions, ExpertData, Images, RequestError, Spec, Transition
+from menura.forward.dqn import DQN
+from menura.imitation.adversarial import GAIL
 from menura.imitation.bc import BC, clips_at, negative_log_likelihood
+from menura.imitation.sqil import SQIL
 from menura.networks import make_policy
+from menura.run.resolve import require_pictures
 
 SPEC = Spec(1, BoxActions((-1.0, -np.inf), (3.0, np.inf)))
 """An action between −1 and 3, and one that is not bounded."""
@@ -88,5 +92,10 @@ def test_moved_pictures_are_learned_from_where_there_are_any():
         losses[shift] = float(metrics["loss/heldout"])
     # Where the light stands is all there is to know, and moves hide it.
     assert losses[0] < 0.01 < 0.1 < losses[3]
-    with pytest.raises(RequestError, match="random_shift=3 moves pictures, and none are observed"):
-        learner.init(SPEC, key=jax.random.key(0))
+    with pytest.raises(RequestError, match="random_shift=3 is about pictures, and none are observed"):
+        require_pictures(learner, SPEC)
+    with pytest.raises(RequestError, match=r"forward\.encoder=residual is about pictures"):
+        require_pictures(SQIL(forward=DQN(encoder="residual")), SPEC)
+    with pytest.raises(RequestError, match="common_pixels=False is about pictures"):
+        require_pictures(GAIL(common_pixels=False), SPEC)
+    require_pictures(GAIL(), SPEC)

@@ -43,6 +43,7 @@ from menura.run.memory import require_memory
 from menura.run.replay_files import ReplayFiles
 from menura.run.request import Request, load_parts, make_env, spec_of_request
 from menura.run.resolve import (
+    require_pictures,
     resolve_max_labels,
     resolve_replay_storage,
     resolve_reward_form,
@@ -104,6 +105,7 @@ def prepare(request: Request, *, warm_from: Path | None = None, reward_from: Pat
     demos, heldout = load_parts(request)
     env = make_env(request, request.num_envs if request.learner.num_steps > 0 else 1)
     spec = spec_of_request(request, env, demos)
+    require_pictures(request.learner, spec)
     if demos is not None:
         if sees_actions(request.learner):
             demos.require_actions()
@@ -111,10 +113,10 @@ def prepare(request: Request, *, warm_from: Path | None = None, reward_from: Pat
     if env is not None:
         request.learner.steps_per_update(request.num_envs)
         learner = resolve_replay_storage(request.learner, env)
+        learner = resolve_max_labels(learner, request.total_steps, request.num_envs)
         if learner.num_steps > 0:
             require_memory(learner, spec, request.num_envs)
         learner = resolve_reward_form(learner, env, demos)
-        learner = resolve_max_labels(learner, request.total_steps, request.num_envs)
         request = dataclasses.replace(request, backend=env.backend, learner=learner)
     warm = None
     if warm_from is not None:
@@ -296,9 +298,6 @@ def evaluate_run(
         deterministic=deterministic,
         keep_steps=ALL_STEPS if drives else 0,
     )
-    driven = {}
-    if drives and result.steps is not None:
-        driven = outcome(result.steps, episodes, road=road_of(config["env"], config["env_kwargs"]))
     random_return = uniform_return(request) if random_return is None else random_return
     expert_return = config.get("expert_return")
     expert_return = math.nan if expert_return is None else expert_return

@@ -7,6 +7,7 @@ import jax
 
 from menura.core import AbstractForwardLearner, AbstractLearner, RequestError, Spec
 from menura.forward.off_policy import AbstractReplayLearner
+from menura.imitation.dagger import DAgger
 
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
@@ -19,16 +20,18 @@ def replay_learner_of(learner: AbstractLearner) -> AbstractReplayLearner | None:
 
 
 def replay_bytes(learner: AbstractLearner, spec: Spec, num_envs: int) -> int:
-    """Memory that a learner's replay takes when it is full; 0 where it has none."""
+    """Memory that a learner's replay, or DAgger's labels, take when they are full; 0 where it has neither."""
     inner: Any = replay_learner_of(learner)
-    if inner is None:
+    if inner is None and not isinstance(learner, DAgger):
         return 0
-    source = inner.host_replay(spec, num_envs)
+    source = None if inner is None else inner.host_replay(spec, num_envs)
     if source is not None:
         return source.num_bytes
-    state = jax.eval_shape(lambda key: inner.init(spec, key=key), jax.random.key(0))
+    of: Any = inner or learner
+    state = jax.eval_shape(lambda key: of.init(spec, key=key), jax.random.key(0))
+    ring = state.labels if inner is None else inner.replay(state)
     # An update makes the new ring while the old one is still there.
-    return 2 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(inner.replay(state)))
+    return 2 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(ring))
 
 
 def available_bytes() -> int | None:
@@ -45,16 +48,30 @@ def available_bytes() -> int | None:
     return min(known) if known else None
 
 
-def require_memory(learner: AbstractLearner, spec: Spec, num_envs: int) -> None:
-    """Refuse a replay that the machine has no room for."""
-    needed, available = replay_bytes(learner, spec, num_envs), available_bytes()
-    if available is None or needed <= available:
+def on_accelerator() -> int | None:
+    """Memory that is free where the networks are, if that is a device with memory of its own; else ``None``."""
+    device = jax.local_devices()[0]
+    stats = None if device.platform == "cpu" else device.memory_stats()
+    return None if not stats or "bytes_limit" not in stats else stats["bytes_limit"] - stats["bytes_in_use"]
+
+
+def require_memory(learner: AbstractLearner, spec: Spec, num_envs: int, *, copies: int = 1) -> None:
+    """Refuse a replay that there is no room for; ``copies`` is how many seeds are trained at once."""
+    needed = copies * replay_bytes(learner, spec, num_envs)
+    if needed == 0:
         return
     inner: Any = replay_learner_of(learner)
-    fits = int(inner.replay_size * available / needed * 0.9)
+    on_host = inner is not None and inner.host_replay(spec, num_envs) is not None
+    available = None if on_host else on_accelerator()
+    available = available_bytes() if available is None else available
+    if available is None or needed <= available:
+        return
+    of_labels = isinstance(learner, DAgger)
+    name, size = ("max_labels", learner.max_labels) if of_labels else ("replay_size", inner.replay_size)
+    mend = f"make {'total_steps' if of_labels else 'it'} {int(size * available / needed * 0.9)} or less"
+    each, fewer = (f" for {copies} seeds at once", ", or train fewer at once") if copies > 1 else ("", "")
     raise RequestError(
-        f"replay_size={inner.replay_size} takes {in_words(needed)} of memory and {in_words(available)} are free: "
-        f"make it {fits} or less."
+        f"{name}={size}{each} takes {in_words(needed)} of memory and {in_words(available)} are free: {mend}{fewer}."
     )
 
 

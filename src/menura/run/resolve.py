@@ -47,6 +47,19 @@ def resolve_reward_form(learner: AbstractLearner, env: Envs | None, demos: Demon
     return dataclasses.replace(learner, reward_form=form)
 
 
+def require_pictures(learner: Any, spec: Spec) -> None:
+    """Refuse settings of how pictures are read where there are none."""
+    if spec.parts:
+        return
+    inner = [(f"{name}.", getattr(learner, name, None)) for name in ("forward", "bc")]
+    for prefix, of in [("", learner), *inner]:
+        for name, usual in (("encoder", "nature"), ("common_pixels", True), ("random_shift", 0)):
+            if getattr(of, name, usual) != usual:
+                raise RequestError(
+                    f"{prefix}{name}={getattr(of, name)} is about pictures, and none are observed: leave it out."
+                )
+
+
 def resolve_max_labels(learner: AbstractLearner, total_steps: int, num_envs: int) -> AbstractLearner:
     """DAgger with room for the labels of the whole run, whose last round may go past ``total_steps``."""
     if not isinstance(learner, DAgger):
@@ -72,6 +85,11 @@ def resolve_replay_storage(learner: AbstractLearner, env: Envs | None) -> Abstra
         stored = resolve_replay_storage(forward, env)
         if isinstance(learner, GAIL) and learner.score_replay_size and stored.replay_storage == "host":  # pyright: ignore
             raise RequestError("A replay on the host cannot draw its newest steps: leave out --score-replay-size.")
+        if isinstance(learner, GAIL) and stored.priority_exponent and stored.replay_storage == "host":  # pyright: ignore
+            raise RequestError(
+                "A replay on the host draws for the score what it drew for the values, and the score needs an even "
+                "draw: leave out --forward.priority-exponent."
+            )
         return dataclasses.replace(learner, forward=stored)  # pyright: ignore
     if not isinstance(learner, DQN) or env is None:
         return learner

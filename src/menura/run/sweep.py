@@ -29,6 +29,7 @@ from menura.imitation.dagger import DAgger
 from menura.run.folder import RunFolder
 from menura.run.iteration import Asked, Made, Problem, pure_iteration
 from menura.run.launch import Prepared, begin, prepare, training_in, uniform_return
+from menura.run.memory import require_memory
 from menura.run.request import Request
 from menura.run.train import Watcher, interrupt_flag
 
@@ -75,6 +76,10 @@ def launch_seeds(
     together = in_one_program(prepared[0])
     if together and jobs is not None:
         raise RequestError("All seeds of this run are trained at once in one program: leave out --jobs.")
+    jobs = jobs or max(1, (os.cpu_count() or 1) // 2)
+    learner, num_envs = prepared[0].request.learner, prepared[0].request.num_envs
+    if learner.num_steps > 0:
+        require_memory(learner, prepared[0].spec, num_envs, copies=len(seeds) if together else min(jobs, len(seeds)))
     runs = [begin(one, out) for one in prepared]
     if together:
         train_together(runs, prepared, loggers=loggers, watcher_of=watcher_of)
@@ -82,7 +87,7 @@ def launch_seeds(
         for one in prepared:
             if one.env is not None and not isinstance(one.env, NativeEnvs):
                 one.env.close()
-        train_in_processes(runs, loggers=loggers, jobs=jobs or max(1, (os.cpu_count() or 1) // 2), say=say)
+        train_in_processes(runs, loggers=loggers, jobs=jobs, say=say)
     return runs
 
 

@@ -38,6 +38,7 @@ from menura.run.reading import READ_STEPS, Reader, make_reader
 from menura.run.resolve import (
     expert_data_of,
     how_to_ask,
+    require_pictures,
     resolve_max_labels,
     resolve_replay_storage,
     resolve_reward_form,
@@ -241,6 +242,7 @@ def training(
     spec = spec or (env.spec if env is not None else None)
     if spec is None:
         raise RequestError("Give an environment or a spec, so that the networks can be built.")
+    require_pictures(learner, spec)
     num_envs = env.num_envs if acts and env is not None else 0
     learner = resolve_replay_storage(learner, env if acts else None)
     learner = resolve_max_labels(resolve_reward_form(learner, env, demos), total_steps, num_envs)
@@ -258,6 +260,8 @@ def training(
     on_host = acts and not isinstance(env, NativeEnvs)
     root = jax.random.key(seed)
     if resume is None:
+        if acts:
+            require_memory(learner, spec, num_envs)
         state, carry, progress = _beginning(learner, env, spec, root, num_envs)
         if warm_start is not None:
             state = begun_with(state, warm_policy(learner, spec, warm_start))
@@ -338,7 +342,7 @@ def _beginning(
 def _host_replay(
     learner: AbstractLearner, spec: Spec, num_envs: int, resume: Checkpoint | None, watchers: Sequence[Watcher]
 ) -> FrameReplay | None:
-    """The replay on the host, where the learner has one; what memory any replay takes is said before it is taken."""
+    """The replay on the host, where the learner has one; what memory any replay takes is said."""
     inner = replay_learner_of(learner)
     if inner is None or num_envs == 0:
         return None
@@ -346,7 +350,6 @@ def _host_replay(
         watcher.on_memory(replay_bytes(learner, spec, num_envs))
     if resume is not None and resume.source is not None:
         return resume.source
-    require_memory(learner, spec, num_envs)
     source = inner.host_replay(spec, num_envs)
     if source is not None:
         source.allocate()
