@@ -8,6 +8,8 @@ import pytest
 from menura.core import DiscreteActions, Images, RequestError, Spec
 from menura.environments.registry import list_envs, make
 from menura.run.presets import find_preset
+from menura.run.request import Request, make_env
+from tests.learners import SMALL
 
 atari = pytest.importorskip("menura.environments.atari")
 BACKENDS = [
@@ -53,6 +55,26 @@ def test_settings_that_the_protocol_does_not_have_are_refused(backend):
         make("Pong-v5", backend=backend, env_kwargs={"frame_skip": 4.5})
     with pytest.raises(RequestError, match="frame_skip of Pong-v5 is 0, which is too small"):
         make("Pong-v5", backend=backend, env_kwargs={"frame_skip": 0})
+
+
+@pytest.mark.skipif(importlib.util.find_spec("envpool") is None, reason="needs envpool")
+def test_envpool_begins_games_with_at_least_one_step_of_nothing():
+    with pytest.raises(RequestError, match="noop_max of 1 or more"):
+        make("Pong-v5", backend="envpool", env_kwargs={"noop_max": 0})
+
+
+@pytest.mark.skipif(importlib.util.find_spec("envpool") is None, reason="needs envpool")
+def test_imitation_plays_whole_games_as_they_were_recorded(monkeypatch):
+    asked = []
+    monkeypatch.setattr("menura.run.request.make", lambda env, **settings: asked.append(settings["env_kwargs"]))
+    for learner, env_id, env_kwargs in (
+        (SMALL["gail"], "Breakout-v5", {"frame_skip": 2}),
+        (SMALL["gail"], "Breakout-v5", {"episodic_life": True}),
+        (SMALL["ppo"], "Breakout-v5", {}),
+        (SMALL["gail"], "CartPole-v1", {}),
+    ):
+        make_env(Request(learner, env_id, env_kwargs=env_kwargs), 1)
+    assert asked == [{"episodic_life": False, "frame_skip": 2}, {"episodic_life": True}, {}, {}]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

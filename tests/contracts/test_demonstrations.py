@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from menura.core import BoxActions, DiscreteActions, RequestError, Spec
-from menura.demonstrations import Demonstrations, Episode
+from menura.demonstrations import Demonstrations, Episode, load, save
+from menura.run.request import spec_of_demos
 
 BOX = Spec(3, BoxActions((-1.0, -2.0), (1.0, 2.0)))
 DISCRETE = Spec(4, DiscreteActions(3))
@@ -237,13 +238,24 @@ def test_check_names_source_episode_step_and_field(field, change, message):
 
 def test_check_refuses_images_and_empty_sets():
     with pytest.raises(RequestError, match="as bytes .uint8., not as other numbers"):
-        demos_of(Episode(np.zeros((3, 8, 8)), np.zeros(2), None, True, 2)).check()
+        demos_of(Episode(np.zeros((3, 8, 8, 3)), np.zeros(2), None, True, 2)).check()
+    with pytest.raises(RequestError, match="as bytes .uint8., not as other numbers"):
+        demos_of(Episode(np.zeros((3, 8, 8), int), np.zeros(2), None, True, 2)).check()
     with pytest.raises(RequestError, match="no components"):
         demos_of(Episode(np.zeros((3, 0)), np.zeros(2), None, True, 2)).check()
     with pytest.raises(RequestError, match="holds no episodes"):
         demos_of().check()
     with pytest.raises(RequestError, match="has 0 steps"):
         demos_of(Episode(np.zeros((1, 3)), np.zeros((0, 2)), None, True, 0)).check()
+
+
+def test_tables_of_real_numbers_are_read_row_after_row(tmp_path):
+    table = np.arange(3 * 5 * 5, dtype=np.float32).reshape(3, 5, 5)
+    save(demos_of(Episode(table, np.array([0, 4]), None, True, 2)), tmp_path / "drive.npz")
+    demos, spec = load(tmp_path / "drive.npz"), Spec(25, DiscreteActions(5))
+    demos.check(spec)
+    np.testing.assert_array_equal(demos.flatten(spec).obs, table[:2].reshape(2, 25))
+    assert spec_of_demos(demos) == spec
 
 
 def test_check_against_an_environment_finds_the_wrong_one():

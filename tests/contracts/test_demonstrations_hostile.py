@@ -289,7 +289,13 @@ def copy(name: str, tmp_path: Path) -> Path:
         ("demo_1", "dones", np.full(4, 7), "episode 1: dones must be 4 values of 0 or 1"),
         ("demo_2", "obs/speed", None, "episode 2: there is no array speed"),
         ("demo_2", "obs/speed", np.zeros((3, 1)), "episode 2: the arrays of obs differ in rows"),
-        ("demo_2", "next_obs/speed", np.zeros((5, 2)), "episode 2: next_obs have shape"),
+        (
+            "demo_2",
+            "obs/camera_image",
+            np.zeros((5, 4, 5, 3), np.uint8),
+            "episode 2: the arrays of obs have other shapes",
+        ),
+        ("demo_2", "next_obs/speed", np.zeros((5, 2)), "episode 2: the arrays of next_obs have other shapes"),
         ("demo_2", "rewards", np.full(5, np.nan), "episode 2, step 0: rewards is nan"),
     ],
 )
@@ -300,6 +306,14 @@ def test_a_wrong_robomimic_file_is_refused(tmp_path, group, field, value, match)
         if value is not None:
             file[f"data/{group}/{field}"] = value
     refused(path, match)
+
+
+def test_robomimic_successors_of_another_width_are_refused(tmp_path):
+    path = copy("robomimic/vectors.hdf5", tmp_path)
+    with h5py.File(path, "a") as file:
+        del file["data/demo_2/next_obs/speed"]
+        file["data/demo_2/next_obs/speed"] = np.zeros((5, 2))
+    refused(path, "episode 2: next_obs have shape")
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from menura.core import RequestError
+from menura.core import Images, RequestError, Vector
 from menura.demonstrations import load
+from menura.run.request import spec_of_demos
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 EXPERT = runpy.run_path(str(FIXTURES / "expert.py"))["episodes"]
@@ -20,7 +21,7 @@ BOX = [
     "minari/toy/box-parquet-v0",
     "imitation/box",
     "imitation_old/box.npz",
-    "robomimic/toy.hdf5",
+    "robomimic/vectors.hdf5",
     "d4rl/next.hdf5",
 ]
 DISCRETE = [
@@ -97,7 +98,7 @@ def is_mapped(array) -> bool:
     return False
 
 
-@pytest.mark.parametrize("name", ["robomimic/toy.hdf5", "minari/toy/box-arrow-v0", "imitation/box"])
+@pytest.mark.parametrize("name", ["robomimic/vectors.hdf5", "minari/toy/box-arrow-v0", "imitation/box"])
 def test_arrays_that_lie_plainly_on_disk_stay_there(name):
     assert is_mapped(load(FIXTURES / name).episodes[0].actions)
 
@@ -122,11 +123,27 @@ def test_a_single_old_trajectory_is_read_though_its_indices_are_empty_floats():
     assert_is_the_expert(load(FIXTURES / "imitation_old/single.npz"), EXPERT()[:1])
 
 
-def test_images_are_left_out_of_robomimic_and_said():
-    notes = " ".join(load(FIXTURES / "robomimic/toy.hdf5").notes)
-    assert "position, speed" in notes
-    assert "camera_image" in notes
-    assert "train" in notes
+def test_pictures_of_robomimic_are_read_beside_its_vectors():
+    demos = load(FIXTURES / "robomimic/toy.hdf5")
+    assert "camera_image, position, speed" in demos.notes[0]
+    assert any("train" in note for note in demos.notes)
+    spec = spec_of_demos(demos)
+    assert [(name, type(part)) for name, part in spec.parts] == [
+        ("camera_image", Images), ("position", Vector), ("speed", Vector)]  # fmt: skip
+    for episode, want in zip(demos.episodes, EXPERT(), strict=True):
+        assert episode.obs.shape == (len(want["obs"]), spec.obs_size)
+        assert not episode.obs[:, :48].any()
+        np.testing.assert_array_equal(np.ascontiguousarray(episode.obs[:, 48:]).view(np.float32), want["obs"])
+
+
+def test_other_arrays_are_left_out_of_robomimic_and_said(tmp_path):
+    import h5py
+
+    path = tmp_path / "toy.hdf5"
+    shutil.copy(FIXTURES / "robomimic/toy.hdf5", path)
+    with h5py.File(path, "a") as file:
+        file["data/demo_0/obs/depth"] = np.zeros((len(file["data/demo_0/actions"]), 4, 4, 1), np.float32)
+    assert any(note.endswith("were left out: depth.") for note in load(path).notes)
 
 
 def test_d4rl_without_timeouts_ends_where_its_terminals_say():

@@ -13,6 +13,7 @@ from menura.demonstrations import record
 from menura.environments.driving import crashed, driver_of, outcome, road_of
 from menura.environments.host import decode_action, import_envpool
 from menura.evaluation import UniformPolicy
+from menura.report.charts import chart_of
 from menura.run.experts import load_expert
 
 pytest.importorskip("envpool")
@@ -43,6 +44,33 @@ def test_both_backends_observe_and_act_alike(env_id):
     assert np.abs(np.concatenate([first, their_first])).max() <= 1
 
 
+@pytest.mark.parametrize("env_id", ["highway-v0", "highway-fast-v0"])
+def test_both_backends_move_alike_wherever_they_begin(env_id):
+    pytest.importorskip("highway_env")
+    (ours, first, rows), (theirs, their_first, their_rows) = (own_rows(env_id, b) for b in ("envpool", "gymnasium"))
+    assert ours == theirs
+    np.testing.assert_allclose(first[:, 0, 3:], their_first[:, 0, 3:], atol=1e-5)
+    for row, their_row in zip(rows, their_rows, strict=True):
+        # Speed along the road after nothing, faster and slower, and the way to the left of the first copy.
+        np.testing.assert_allclose(row[[1, 3, 4], 3:], their_row[[1, 3, 4], 3:], atol=1e-4)
+        moved, theirs_moved = row[0, 2] - first[0, 0, 2], their_row[0, 2] - their_first[0, 0, 2]
+        assert -0.4 < moved < -0.2
+        np.testing.assert_allclose(moved, theirs_moved, atol=1e-4)
+
+
+def test_the_lanes_of_a_road_are_those_of_its_settings():
+    assert road_of("highway-v0").num_lanes == 4
+    assert road_of("highway-v0", {"lanes_count": 2}).num_lanes == 2
+    assert road_of("highway-v0", {"config": {"lanes_count": 3}}).num_lanes == 3
+    # As they reach highway-env: what is given by itself counts before what is in config.
+    assert road_of("highway-v0", {"config": {"vehicles_count": 9}, "lanes_count": 2}).num_lanes == 2
+    # One's own vehicle in the last lane, at 4 m of 8 and at 12 of 16.
+    places = [
+        chart_of("highway-v0", 25, settings).to_obs(np.ones((1, 2)))[0, 2] for settings in ({"lanes_count": 2}, {})
+    ]
+    np.testing.assert_allclose(places, [0.5, 0.75])
+
+
 def test_settings_reach_both_backends():
     pytest.importorskip("highway_env")
     for settings in ({"vehicles_count": 2}, {"config": {"vehicles_count": 2}}):
@@ -52,8 +80,10 @@ def test_settings_reach_both_backends():
     assert make("highway-fast-v0", env_kwargs={"vehicles_count": 2}).backend == "envpool"
 
 
-@pytest.mark.parametrize("env_id", ["merge-v0", "highway-fast-v0", "roundabout-v0"])
+@pytest.mark.parametrize("env_id", ["merge-v0", "highway-fast-v0", "roundabout-v0", "merge-v1", "roundabout-v1"])
 def test_a_crash_is_told_by_the_reward_as_by_envpool_itself(env_id):
+    if env_id not in import_envpool().list_all_envs():
+        pytest.skip(f"this EnvPool has no {env_id}")
     pool = import_envpool().make(env_id, env_type="gymnasium", num_envs=32, num_threads=1, seed=3)
     pool.reset()
     rng, told = np.random.default_rng(0), []

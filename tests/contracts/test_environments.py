@@ -14,6 +14,7 @@ import jaxtyping
 import numpy as np
 import pytest
 
+from menura.commands.train import env_kwargs_of
 from menura.core import DiscreteActions, RequestError
 from menura.environments import NativeEnvs, collect, list_envs, make
 from menura.environments.native import CartPole, Pendulum
@@ -273,6 +274,32 @@ def test_envpool_says_what_it_lacks():
         make("GridWorld-v0", backend="envpool")
     with pytest.raises(RequestError, match="does not know all of colour"):
         make("CartPole-v1", backend="envpool", env_kwargs={"colour": 1})
+
+
+@pytest.mark.filterwarnings("ignore:.*Humanoid-v4 is out of date")
+@pytest.mark.parametrize("env_id", ["Humanoid-v4", "Humanoid-v5"])
+def test_gymnasium_takes_a_model_from_any_folder_in_every_version(env_id, tmp_path, monkeypatch):
+    pytest.importorskip("mujoco")
+    model = (Path(gymnasium.__file__).parent / "envs/mujoco/assets/humanoid.xml").read_text()
+    (tmp_path / "heavy.xml").write_text(re.sub(r"<option ", '<option gravity="0 0 -19.62" ', model))
+    (tmp_path / "broken.xml").write_text("<mujoco")
+    monkeypatch.chdir(tmp_path)
+    heights = {}
+    for xml_file in (None, "humanoid.xml", "heavy.xml", str(tmp_path / "heavy.xml")):
+        kwargs = {"terminate_when_unhealthy": False} | ({} if xml_file is None else {"xml_file": xml_file})
+        env = make(env_id, backend="gymnasium", env_kwargs=kwargs)
+        assert env.spec.obs_size == {"Humanoid-v4": 376, "Humanoid-v5": 348}[env_id]
+        env.reset(0)
+        heights[xml_file] = float([env.step(np.zeros((1, 17), np.float32)) for _ in range(9)][-1].next_obs[0, 0])
+        env.close()
+    assert heights[None] == heights["humanoid.xml"]
+    assert env_kwargs_of(["xml_file=heavy.xml", "clip=none.txt"]) == {
+        "xml_file": str(tmp_path / "heavy.xml"), "clip": "none.txt"}  # fmt: skip
+    assert heights[str(tmp_path / "heavy.xml")] == heights["heavy.xml"] < heights[None] - 0.01
+    with pytest.raises(RequestError, match=r"no model .*missing.xml: mend --env-kwargs xml_file"):
+        make(env_id, backend="gymnasium", env_kwargs={"xml_file": "missing.xml"})
+    with pytest.raises(RequestError, match="cannot be simulated on that xml_file"):
+        make(env_id, backend="gymnasium", env_kwargs={"xml_file": "broken.xml"})
 
 
 def test_envpool_takes_a_model_from_any_folder_and_computes_contact_forces(tmp_path, monkeypatch):

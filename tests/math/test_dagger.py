@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from menura.core import AbstractPolicy, BoxActions, DiscreteActions, Spec
+from menura.core import AbstractPolicy, BoxActions, DiscreteActions, Spec, Transition
 from menura.demonstrations.labels import asking, labeled
 from menura.environments import make
 from menura.environments.base import Step
@@ -129,7 +129,7 @@ def test_labels_are_kept_as_whole_episodes():
     for _ in range(2):
         carry, rollout = collect(carry, Zeroth(), share=1.0, key=jax.random.key(0), num_steps=3)
         replay = replay.add(jax.tree.map(lambda x: jnp.asarray(x.reshape(-1, *x.shape[2:])), rollout))
-    demos = labeled(replay, num_envs=2, env_id=env.id)
+    demos = labeled(replay, env.spec, num_envs=2, env_id=env.id)
     demos.check(env.spec)
     assert [episode.num_steps for episode in demos.episodes] == [4, 2, 4, 2]
     for copy in (0, 1):
@@ -139,6 +139,18 @@ def test_labels_are_kept_as_whole_episodes():
         np.testing.assert_array_equal(begun.obs[:, 0], [0, 1, 3])
         assert not whole.terminated
         assert whole.rewards is None
+
+
+def test_labels_with_a_history_keep_each_observation_once_and_end_where_the_simulator_began_afresh():
+    spec = Spec(2, DiscreteActions(3), history=2)
+    obs = jnp.array([[0.0, 0.0], [0.0, 1.0], [5.0, 5.0]])
+    next_obs = jnp.array([[0.0, 1.0], [1.0, 2.0], [5.0, 6.0]])
+    no, unknown = jnp.zeros(3, bool), jnp.zeros(3)
+    rows = Transition(obs, jnp.arange(3, dtype=jnp.int32), unknown, next_obs, no, no, unknown)
+    demos = labeled(Replay(spec, 4).add(rows), spec, num_envs=1, env_id=None)
+    assert [episode.obs[:, 0].tolist() for episode in demos.episodes] == [[0.0, 1.0, 2.0], [5.0, 6.0]]
+    assert not any(episode.terminated for episode in demos.episodes)
+    np.testing.assert_array_equal(demos.flatten(spec).obs, obs)
 
 
 class Answers:

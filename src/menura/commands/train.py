@@ -179,8 +179,15 @@ def take_options(arguments: list[str], name: str) -> tuple[list[str], list[str]]
     return values, rest
 
 
+FILES = ("xml_file", "clip")
+"""Settings of environments that name a file."""
+
+
 def env_kwargs_of(pairs: list[str]) -> dict[str, Any]:
-    """``name=value`` pairs; values are read as Python literals where they are ones, else as text."""
+    """``name=value`` pairs; values are read as Python literals where they are ones, else as text.
+
+    Files are named from the root, so that a run finds them from any folder.
+    """
     result: dict[str, Any] = {}
     for pair in pairs:
         name, separator, value = pair.partition("=")
@@ -189,7 +196,8 @@ def env_kwargs_of(pairs: list[str]) -> dict[str, Any]:
         try:
             result[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
-            result[name] = value
+            is_file = name in FILES and Path(value).expanduser().is_file()
+            result[name] = str(Path(value).expanduser().resolve()) if is_file else value
     return result
 
 

@@ -35,13 +35,17 @@ def check_length(array: np.ndarray, lengths: tuple[int, ...], *, where: str, fie
 
 
 def check_obs_shape(obs: np.ndarray, *, where: str) -> None:
-    """Refuse empty observations and pictures that are not of bytes: a row must be a vector, an integer or a picture."""
-    if obs.ndim > 2 and obs.dtype != np.uint8:
+    """Refuse empty observations and pictures that are not of bytes.
+
+    A row must be a vector, an integer, a picture, or a table of real numbers, which is one vector row after row.
+    """
+    is_table = obs.ndim == 3 and obs.dtype.kind == "f"
+    if obs.ndim > 2 and obs.dtype != np.uint8 and not is_table:
         raise RequestError(
             f"{where}: observations have shape {obs.shape[1:]} and are {obs.dtype}; "
             "pictures can be learned from as bytes (uint8), not as other numbers."
         )
-    if obs.ndim == 2 and obs.shape[1] == 0:
+    if obs.ndim > 1 and 0 in obs.shape[1:]:
         raise RequestError(f"{where}: observations have no components; store at least one number a step.")
 
 

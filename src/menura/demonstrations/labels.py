@@ -6,10 +6,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from menura.core import AbstractPolicy, Transition
+from menura.core import AbstractPolicy, Spec, Transition
 from menura.demonstrations.episodes import Demonstrations, Episode
-from menura.demonstrations.record import carried_out, chooser
+from menura.demonstrations.record import carried_out, chooser, observation_space_of, stored_shape
 from menura.environments.base import Envs, NativeEnvs
+from menura.environments.history import newest
 from menura.replay import Replay
 
 ABOUT = "States that DAgger visited; the actions are the expert's answers there, not those that were carried out."
@@ -56,10 +57,11 @@ def _mover(env: NativeEnvs) -> Callable[..., Any]:
     return jax.jit(lambda carry, action, key, index: env.step(carry, action, key=jax.random.fold_in(key, index)))
 
 
-def labeled(labels: Replay, *, num_envs: int, env_id: str | None) -> Demonstrations:
+def labeled(labels: Replay, spec: Spec, *, num_envs: int, env_id: str | None) -> Demonstrations:
     """Everything that was asked, as episodes; ``labels`` holds rollouts of ``num_envs`` copies, one after another.
 
-    The episodes are ordered by copy, and by time within each. An episode that has not ended counts as truncated.
+    The episodes are ordered by copy, and by time within each. An episode that has not ended, or was left for a fresh
+    one, counts as truncated. Of a history only the newest observation is kept, as in recordings.
     There are no rewards: those that were earned belong to other actions, and their sum is not the expert's return.
     """
     size = int(labels.size)
@@ -67,15 +69,16 @@ def labeled(labels: Replay, *, num_envs: int, env_id: str | None) -> Demonstrati
     episodes = []
     for copy in range(num_envs):
         stream: Any = jax.tree.map(lambda x, copy=copy: x[:, copy], rows)
-        ended = stream.terminated | stream.truncated
-        ended[-1] = True
+        left = np.any(stream.next_obs[:-1] != stream.obs[1:], axis=1)
+        ended = stream.terminated | stream.truncated | np.append(left, True)
         start = 0
         for last in np.flatnonzero(ended):
             obs = np.concatenate([stream.obs[start : last + 1], stream.next_obs[last : last + 1]])
+            obs = newest(obs, spec).reshape(-1, *stored_shape(spec))
             terminated = bool(stream.terminated[last])
             episodes.append(Episode(obs, stream.action[start : last + 1], None, terminated, int(last + 1 - start)))
             start = last + 1
-    metadata = {"actions_are": "labels", "description": ABOUT}
+    metadata = {"actions_are": "labels", "description": ABOUT} | observation_space_of(spec)
     return Demonstrations(tuple(episodes), source="DAgger's labels", env_id=env_id, metadata=metadata)
 
 

@@ -78,7 +78,7 @@ class _Recording:
 
     def __init__(self, first_obs: np.ndarray, spec: Spec):
         self._spec = spec
-        self._shape = _stored_shape(spec)
+        self._shape = stored_shape(spec)
         self.obs = [self._newest(first_obs)]
         self.actions: list[np.ndarray] = []
         self.rewards: list[float] = []
@@ -100,7 +100,7 @@ class _Recording:
         return Episode(*arrays, terminated, len(self.actions))
 
 
-def _stored_shape(spec: Spec) -> tuple[int, ...]:
+def stored_shape(spec: Spec) -> tuple[int, ...]:
     """A picture keeps its axes, so that it can be looked at; what has more parts is one row of bytes."""
     single = spec_without_history(spec)
     match single.parts:
@@ -178,6 +178,9 @@ def _metadata(spec: Spec, seed: int, deterministic: bool) -> dict[str, Any]:
     else:
         space = {"type": "Discrete", "dtype": "int64", "start": 0, "n": spec.actions.num_actions}
     about: dict[str, Any] = {"seed": seed, "deterministic": deterministic, "action_space": space}
-    if len(spec.parts) > 1:
-        about["observation_space"] = space_of_parts(spec_without_history(spec))
-    return about
+    return about | observation_space_of(spec)
+
+
+def observation_space_of(spec: Spec) -> dict[str, Any]:
+    """What tells the parts of rows of bytes; nothing where the arrays tell it themselves."""
+    return {"observation_space": space_of_parts(spec_without_history(spec))} if len(spec.parts) > 1 else {}

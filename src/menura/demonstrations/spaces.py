@@ -30,19 +30,22 @@ def is_picture(space: dict[str, Any]) -> bool:
 
 
 def require_readable(space: dict[str, Any], *, where: str) -> None:
-    """Refuse a space with anything in it but vectors, integers and pictures of bytes."""
+    """Refuse a space with anything in it but vectors, tables of real numbers, integers and pictures of bytes."""
     leaves = leaves_of(space)
     if not leaves:
         raise RequestError(f"{where} is a {space['type']} of nothing, so there is nothing to learn from.")
     for path, leaf in leaves:
         kind, shape = leaf.get("type"), tuple(leaf.get("shape", ()))
-        fits = kind in ("Discrete", "MultiBinary") or (kind == "Box" and len(shape) == 1) or is_picture(leaf)
+        is_table = len(shape) == 2 and str(leaf.get("dtype")).startswith("float")
+        is_vector = kind == "Box" and (len(shape) == 1 or is_table)
+        fits = kind in ("Discrete", "MultiBinary") or is_vector or is_picture(leaf)
         # A Box of one number without an axis is read within a Dict only: alone it is hardly an observation.
         if not fits and not (kind == "Box" and path and shape == ()):
             shaped = f" of shape {shape}" if shape else ""
             raise RequestError(
                 f"{where} {'/'.join(path)}".rstrip()
-                + f" is a {kind}{shaped}; only vectors, Discrete spaces and pictures of bytes can be learned from."
+                + f" is a {kind}{shaped}; only vectors, tables of real numbers, Discrete spaces and pictures of bytes "
+                "can be learned from."
             )
 
 

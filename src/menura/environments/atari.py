@@ -128,6 +128,8 @@ def _make_single(env_id: str, num_envs: int, backend: str, settings: AtariSettin
     if backend == "envpool" or (backend == "auto" and in_envpool):
         if not in_envpool:
             raise RequestError(f"EnvPool is not installed, or has no {env_id}: use --backend gymnasium.")
+        if settings.noop_max < 1:
+            raise RequestError(f"EnvPool's {env_id} begins with noop_max of 1 or more: mend --env-kwargs noop_max=….")
         # The frames are stacked here and not by EnvPool, so that they never reach across an episode's end.
         envs = EnvPoolEnvs(f"{game}-v5", num_envs, {**fields, "stack_num": 1})
     elif backend == "jax":

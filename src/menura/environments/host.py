@@ -24,6 +24,7 @@ from menura.environments.base import Step
 from menura.environments.driving.scene import is_driving
 from menura.environments.encoding import encode_each, encode_obs, parts_of
 from menura.environments.motion import gymnasium_env
+from menura.environments.mujoco_model import with_model
 
 gymnasium_env.register()
 
@@ -129,13 +130,18 @@ def make_gymnasium(env_id: str, env_kwargs: dict[str, Any] | None = None, **kwar
     if is_driving(env_id):
         env_id, env_kwargs = register_driving(env_id, env_kwargs)
     try:
-        return gymnasium.make(env_id, disable_env_checker=True, **(env_kwargs or {}), **kwargs)
+        what, settings = with_model(env_id, env_kwargs or {})
+        return gymnasium.make(what, disable_env_checker=True, **settings, **kwargs)
     except gymnasium.error.DependencyNotInstalled as error:
         raise RequestError(f"{env_id} needs a package that is not installed: {error}") from error
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
         raise RequestError(f"No environment {env_id!r}: {error}. `menura list envs` shows what there is.") from error
     except TypeError as error:
         raise RequestError(f"{env_id} does not take these --env-kwargs: {error}.") from error
+    except (OSError, ValueError) as error:
+        if "xml_file" not in (env_kwargs or {}):
+            raise
+        raise RequestError(f"{env_id} cannot be simulated on that xml_file: {error}") from error
 
 
 def register_driving(env_id: str, env_kwargs: dict[str, Any] | None) -> tuple[str, dict[str, Any]]:
@@ -150,7 +156,7 @@ def register_driving(env_id: str, env_kwargs: dict[str, Any] | None) -> tuple[st
             f"{env_id} needs EnvPool, or highway-env: `pip install 'menura[envpool]'` or `'menura[highway]'`."
         ) from error
     # merge-v0 is EnvPool's too, unlike merge-v1. Not for a while only: threads share the filters.
-    warnings.filterwarnings("ignore", message=".*environment (merge|roundabout)-v0 is out of date.*")
+    warnings.filterwarnings("ignore", message=".*environment (merge|roundabout)-v[01] is out of date.*")
     settings = dict(env_kwargs or {})
     config = {**settings.pop("config", {}), **settings}
     own_id = {"HighwayFast-v0": "highway-fast-v0"}.get(env_id.rsplit(":", 1)[-1], env_id.rsplit(":", 1)[-1].lower())

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ class Chart:
     """Values along each coordinate where they are whole numbers from 0 on; ``None`` for real ones."""
 
 
-def chart_of(env_id: str, obs_size: int) -> Chart:
+def chart_of(env_id: str, obs_size: int, env_kwargs: dict[str, Any] | None = None) -> Chart:
     """The chart of an environment; the observation's own numbers where nothing better is known."""
     name = env_id.rsplit(":", 1)[-1]
     cells = math.isqrt(obs_size)
@@ -31,7 +32,7 @@ def chart_of(env_id: str, obs_size: int) -> Chart:
         return Chart(names, _acrobot_of, _acrobot_to)
     if name == "GridWorld-v0" and cells**2 == obs_size:
         return Chart(("column", "row"), *_grid(cells), cells)
-    road = road_of(name)
+    road = road_of(name, env_kwargs)
     if road is not None and obs_size == 25:
         names = ("gap to the vehicle ahead (m)", "its speed less one's own (m/s)")
         return Chart(names, lambda obs: leader_of(obs, road), lambda at: behind_leader(at, road))

@@ -80,12 +80,20 @@ def family_of(env_id: str) -> str:
     return env_id.rsplit(":", 1)[-1].rsplit("-v", 1)[0]
 
 
-def footage_of_episode(env_id: str, episode: Episode, *, label: str = "expert") -> Footage:
-    """A demonstrated episode as it was recorded."""
-    rewards = None if episode.rewards is None else np.asarray(episode.rewards)
+def footage_of_episode(
+    env_id: str,
+    episode: Episode,
+    *,
+    parts: tuple[tuple[str, Vector | Images], ...] = (),
+    label: str = "expert",
+) -> Footage:
+    """A demonstrated episode as it was recorded; ``parts`` tells what its rows are made of, where they hold pictures
+    beside other things."""
     rewards = None if episode.rewards is None else np.asarray(episode.rewards)
     obs = np.asarray(episode.obs)
-    if obs.dtype == np.uint8 and obs.ndim > 2:
+    if parts:
+        obs = newest_frames(obs, parts)
+    elif obs.dtype == np.uint8 and obs.ndim > 2:
         from menura.environments.encoding import picture_of_shape
 
         obs = newest_frames(obs.reshape(len(obs), -1), (("", picture_of_shape(obs.shape[1:], where=env_id)),))

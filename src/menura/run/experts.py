@@ -84,7 +84,7 @@ class KeepsLabels(Watcher):
 
     def on_checkpoint(self, checkpoint: Checkpoint, *, is_best: bool, exact: bool) -> None:
         """The file appears whole, in the place of the one before."""
-        demos = labeled(checkpoint.state.labels, num_envs=self._env.num_envs, env_id=self._env.id)
+        demos = labeled(checkpoint.state.labels, self._env.spec, num_envs=self._env.num_envs, env_id=self._env.id)
         save(demos, self.path, overwrite=True)
 
 

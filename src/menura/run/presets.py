@@ -91,15 +91,16 @@ _DISCRETE_REPLAY = {
     "forward.discrete_entropy": 0.3,
 }
 
-_SEEN = {
-    # Many score steps and passes over short rollouts: a convolutional score is slow to begin with, and a penalty of 1
-    # on its slope between pictures would hold it near 0.
+_SEEN_SCORE = {
+    # Many score steps: a convolutional score is slow to begin with, and a penalty of 1 on its slope between pictures
+    # would hold it near 0.
     "num_score_steps": 16,
     "score_batch_size": 128,
     "gradient_penalty": 0.1,
     "gradient_norm": 0.0,
-    "forward.num_steps": 64,
 }
+
+_SEEN = _SEEN_SCORE | {"forward.num_steps": 64}
 
 _SEEN_PPO = _SEEN | {"forward.num_minibatches": 4, "forward.learning_rate": 1e-3, "forward.policy_averaging": 0.5}
 
@@ -230,7 +231,14 @@ DQN_PRESETS: tuple[Preset, ...] = (
             ("lsiq", {}),
         )
     ),
-    *(Preset(algorithm, "dqn", "Atari", 400_000, 8, _SOFT_ATARI_DQN) for algorithm in ("sqil", "lsiq")),
+    *(
+        Preset(algorithm, "dqn", "pixels", 40_000, 8, _SOFT_DQN | fields)
+        for algorithm, fields in (("gail", _SEEN_SCORE), ("sqil", {}), ("lsiq", {}))
+    ),
+    *(
+        Preset(algorithm, "dqn", "Atari", 400_000, 8, _SOFT_ATARI_DQN | fields)
+        for algorithm, fields in (("gail", _SEEN_SCORE), ("sqil", {}), ("lsiq", {}))
+    ),
 )
 
 _ROADS = ("merge", "highway", "highway-fast", "roundabout")

@@ -160,10 +160,21 @@ def make_env(request: Request, num_envs: int, *, evaluation: bool = False) -> En
         request.env,
         num_envs=num_envs,
         backend=request.backend,  # pyright: ignore[reportArgumentType]
-        env_kwargs=request.env_kwargs,
+        env_kwargs=_env_kwargs(request),
         history=request.history,
         evaluation=evaluation,
     )
+
+
+def _env_kwargs(request: Request) -> dict[str, Any]:
+    """The environment's settings; imitation plays whole Atari games, as they were recorded, unless told otherwise.
+
+    Where a lost life ended the learner's episodes and not the expert's, a score would tell the two apart by it.
+    """
+    from menura.environments.atari import game_of
+
+    plays_whole_games = not isinstance(request.learner, AbstractForwardLearner) and game_of(str(request.env))
+    return ({"episodic_life": False} if plays_whole_games else {}) | request.env_kwargs
 
 
 def spec_of_request(request: Request, env: Envs | None, demos: Demonstrations | None) -> Spec:
@@ -187,7 +198,7 @@ def spec_of_demos(demos: Demonstrations, *, history: int = 1) -> Spec:
         raise RequestError(f"{demos.source} holds no actions, so there is nothing to clone.")
     obs_size, parts = math.prod(first.obs.shape[1:]), ()
     told = demos.metadata.get("observation_space")
-    if isinstance(told, dict) and len(parts_of_space(told)) > 1:
+    if isinstance(told, dict) and first.obs.ndim == 2 and parts_of_space(told):
         parts = parts_of_space(told)
     elif first.obs.dtype == np.uint8 and first.obs.ndim > 2:
         from menura.environments.encoding import picture_of_shape

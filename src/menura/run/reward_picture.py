@@ -61,7 +61,7 @@ def picture_of_run(
         played = {"expert": expert} | played
     rows = {name: _flat(episodes, reward) for name, episodes in played.items()}
     averaged = reward.sees_actions or reward.sees_successors
-    chart = chart_of(env.id, reward.spec.obs_size)
+    chart = chart_of(env.id, reward.spec.obs_size, config["env_kwargs"])
     first = next(iter(rows))
     slices = reward_slices(
         steps_alone(reward),

@@ -10,6 +10,7 @@ import numpy as np
 from menura.core import RequestError
 from menura.demonstrations.episodes import Demonstrations, Episode
 from menura.demonstrations.readers.common import flags, need, one_column, parsing, read_only, rows_of, without_clock
+from menura.demonstrations.spaces import encoded, is_picture
 
 
 class Hdf5:
@@ -61,6 +62,11 @@ class Hdf5:
         """The shape of an array, without reading it."""
         with parsing(self.path, "HDF5"):
             return tuple(self._root[name].shape or ())
+
+    def dtype(self, name: str) -> str:
+        """The kind of an array's numbers, without reading it."""
+        with parsing(self.path, "HDF5"):
+            return str(self._root[name].dtype)
 
     def array(self, name: str, *, where: str | None = None) -> np.ndarray:
         """An array of numbers that must be there."""
@@ -148,7 +154,7 @@ def read_d4rl(path: Path) -> Demonstrations | None:
 def read_robomimic(path: Path) -> Demonstrations | None:
     """A group ``data`` with ``demo_0``, ``demo_1``, …, whose ``obs`` is a group of named arrays.
 
-    The vectors among them are put side by side, in alphabetical order; images are left out.
+    The vectors and pictures of bytes among them are put side by side, in alphabetical order.
     ``dones`` marks success, so an episode whose last one is set has terminated.
     """
     with open_hdf5(path) as file:
@@ -158,32 +164,40 @@ def read_robomimic(path: Path) -> Demonstrations | None:
         names.sort(key=lambda name: (len(name), name))
         if not names:
             raise RequestError(f"{path}: the group data holds no demonstrations; it needs demo_0, demo_1 and so on.")
-        keys, left_out = _robomimic_keys(file, names[0])
-        episodes = tuple(_robomimic_episode(file, name, keys, f"{path}, episode {i}") for i, name in enumerate(names))
-        notes = [f"Observations are {', '.join(keys)}, side by side."]
+        spaces, left_out = _robomimic_spaces(file, names[0])
+        episodes = tuple(_robomimic_episode(file, name, spaces, f"{path}, episode {i}") for i, name in enumerate(names))
+        notes = [f"Observations are {', '.join(spaces)}, side by side."]
         if left_out:
-            notes.append(f"Images and other arrays were left out: {', '.join(left_out)}.")
+            notes.append(f"Arrays that are neither vectors nor pictures of bytes were left out: {', '.join(left_out)}.")
         if file.names("mask"):
             notes.append(
                 f"Its filter keys ({', '.join(file.names('mask'))}) are not applied: every demonstration is read."
             )
-    return Demonstrations(episodes, notes=tuple(notes))
+    has_pictures = any(map(is_picture, spaces.values()))
+    metadata = {"observation_space": {"type": "Dict", "subspaces": spaces}} if has_pictures else {}
+    return Demonstrations(episodes, notes=tuple(notes), metadata=metadata)
 
 
-def _robomimic_keys(file: Hdf5, name: str) -> tuple[list[str], list[str]]:
-    keys, left_out = [], []
+def _robomimic_spaces(file: Hdf5, name: str) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """The vectors and pictures of an observation as Minari writes spaces, and what else there is."""
+    spaces, left_out = {}, []
     for key in file.names(f"data/{name}/obs"):
-        is_vector = file.kind(f"data/{name}/obs/{key}") == "array" and len(file.shape(f"data/{name}/obs/{key}")) == 2
-        (keys if is_vector else left_out).append(key)
-    if not keys:
+        array = f"data/{name}/obs/{key}"
+        rows, *shape = (file.shape(array) if file.kind(array) == "array" else ()) or (0,)
+        dtype = file.dtype(array) if rows else ""
+        if len(shape) == 1 or (dtype == "uint8" and len(shape) in (2, 3)):
+            spaces[key] = {"type": "Box", "dtype": dtype if len(shape) > 1 else "float32", "shape": shape}
+        else:
+            left_out.append(key)
+    if not spaces:
         raise RequestError(
-            f"{file.path}, episode 0: obs holds no vectors; "
-            "write them with robomimic's dataset_states_to_obs, or use a low_dim file."
+            f"{file.path}, episode 0: obs holds neither vectors nor pictures of bytes; "
+            "write them with robomimic's dataset_states_to_obs."
         )
-    return keys, left_out
+    return spaces, left_out
 
 
-def _robomimic_episode(file: Hdf5, name: str, keys: list[str], where: str) -> Episode:
+def _robomimic_episode(file: Hdf5, name: str, spaces: dict[str, dict[str, Any]], where: str) -> Episode:
     group = f"data/{name}"
     actions = file.array(f"{group}/actions", where=where)
     steps = rows_of(actions, path=Path(where), field="actions")
@@ -192,9 +206,9 @@ def _robomimic_episode(file: Hdf5, name: str, keys: list[str], where: str) -> Ep
         raise RequestError(f"{where}: num_samples is {said} and actions have {steps} rows; the two must agree.")
     rewards = one_column(file.array(f"{group}/rewards", where=where)) if file.kind(f"{group}/rewards") else None
     dones = flags(file.array(f"{group}/dones", where=where), steps, path=Path(where), field="dones")
-    obs = _side_by_side(file, f"{group}/obs", keys, where)
-    if all(file.kind(f"{group}/next_obs/{key}") for key in keys):
-        next_obs = _side_by_side(file, f"{group}/next_obs", keys, where)
+    obs = _side_by_side(file, f"{group}/obs", spaces, where)
+    if all(file.kind(f"{group}/next_obs/{key}") for key in spaces):
+        next_obs = _side_by_side(file, f"{group}/next_obs", spaces, where)
         if next_obs.shape != obs.shape:
             raise RequestError(
                 f"{where}: next_obs have shape {next_obs.shape} and obs {obs.shape}; they must be alike."
@@ -203,14 +217,18 @@ def _robomimic_episode(file: Hdf5, name: str, keys: list[str], where: str) -> Ep
     return Episode(read_only(obs), actions, rewards, bool(dones[-1]) if steps else False, steps)
 
 
-def _side_by_side(file: Hdf5, group: str, keys: list[str], where: str) -> np.ndarray:
-    arrays = [file.array(f"{group}/{key}", where=where) for key in keys]
-    rows = {key: a.shape for key, a in zip(keys, arrays, strict=True)}
-    if any(a.ndim != 2 or len(a) != len(arrays[0]) for a in arrays):
-        raise RequestError(
-            f"{where}: the arrays of {group.rpartition('/')[2]} differ in rows ({rows}); each needs one a step."
-        )
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)
+def _side_by_side(file: Hdf5, group: str, spaces: dict[str, dict[str, Any]], where: str) -> np.ndarray:
+    arrays = {key: file.array(f"{group}/{key}", where=where) for key in spaces}
+    shapes, of = {key: array.shape for key, array in arrays.items()}, f"the arrays of {group.rpartition('/')[2]}"
+    has_pictures, rows = any(map(is_picture, spaces.values())), len(next(iter(arrays.values())))
+    if any(len(array) != rows or (array.ndim != 2 and not has_pictures) for array in arrays.values()):
+        raise RequestError(f"{where}: {of} differ in rows ({shapes}); each needs one a step.")
+    # Bytes side by side are taken apart again by the shapes of the first episode.
+    if has_pictures and any(shapes[key][1:] != tuple(space["shape"]) for key, space in spaces.items()):
+        raise RequestError(f"{where}: {of} have other shapes ({shapes}) than in episode 0; all need the same.")
+    if has_pictures:
+        return encoded(lambda path: arrays[path[0]], {"type": "Dict", "subspaces": spaces})
+    return next(iter(arrays.values())) if len(arrays) == 1 else np.concatenate(list(arrays.values()), axis=1)
 
 
 def _is_hdf5(path: Path) -> bool:

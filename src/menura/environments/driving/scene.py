@@ -41,14 +41,18 @@ class Road:
 _ROADS = {
     "merge-v0": Road(2, ramp=True),
     "Merge-v0": Road(2, ramp=True),
+    # The same road, whose vehicles also look across the seams of its sections.
+    "merge-v1": Road(2, ramp=True),
+    "Merge-v1": Road(2, ramp=True),
     "highway-v0": Road(4),
     "Highway-v0": Road(4),
     "highway-fast-v0": Road(3),
     "HighwayFast-v0": Road(3),
 }
-ROUNDABOUTS = ("roundabout-v0", "Roundabout-v0")
+ROUNDABOUTS = ("roundabout-v0", "Roundabout-v0", "roundabout-v1", "Roundabout-v1")
 DRIVING_IDS = (*_ROADS, *ROUNDABOUTS)
-"""Environments of highway-env that both backends have: the ids of highway-env, and EnvPool's other spelling."""
+"""Environments of highway-env that both backends have: the ids of highway-env, and EnvPool's other spelling. Those of
+version 1 are in EnvPool from 1.2.7 on."""
 
 
 def is_driving(env_id: str | None) -> bool:
@@ -62,7 +66,7 @@ def road_of(env_id: str | None, env_kwargs: dict[str, Any] | None = None) -> Roa
     if road is None or road.ramp:
         return road
     settings = env_kwargs or {}
-    return Road(int((settings.get("config") or settings).get("lanes_count", road.num_lanes)))
+    return Road(int((settings.get("config", {}) | settings).get("lanes_count", road.num_lanes)))
 
 
 class Scene(eqx.Module):
