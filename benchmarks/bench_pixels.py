@@ -56,6 +56,9 @@ def main() -> None:
     )
     gail = ["gail", "Catch-v0", "--forward", "ppo", "--total-steps", 60_000]
     row("Catch-v0, GAIL with PPO from 20 episodes, no score", "solved (≥ 4.5)", gail, demos=catch, least=4.5)
+    for name, algorithm in (("GAIL", "gail"), ("SQIL", "sqil"), ("LS-IQ", "lsiq")):
+        words = [algorithm, "Catch-v0", "--forward", "dqn"]
+        row(f"Catch-v0, {name} with DQN from 20 episodes, no score", "solved (≥ 4.5)", words, demos=catch, least=4.5)
     row(
         "Catch-v0, GAIL, a mark in a corner of every demonstration",
         "the mark does not win (≥ 4)",

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 from common import REPOSITORY
+from scipy.special import stdtrit
 
 IMAGES = REPOSITORY / "docs" / "images"
 COLORS = {"expert": "#22262b", "bc": "#0072B2", "dagger": "#D55E00", "gail": "#009E73", "airl": "#AA4499"}
@@ -65,9 +66,13 @@ def errors(by_labels: Mapping[int, Sequence[Mapping[str, Any]]], path: Path = IM
     for axis, count in zip(np.atleast_1d(axes), counts, strict=True):
         for name, color in (("cloning", COLORS["bc"]), ("dagger", COLORS["dagger"])):
             seeds = 100 * np.array([seed[name]["errors"] for seed in by_labels[count]])
-            steps = np.arange(1, seeds.shape[1] + 1)
-            axis.plot(steps, seeds.mean(axis=0), color=color, label=SHOWN[name])
-            axis.fill_between(steps, seeds.min(axis=0), seeds.max(axis=0), color=color, alpha=0.18, linewidth=0)
+            steps, mean = np.arange(1, seeds.shape[1] + 1), seeds.mean(axis=0)
+            axis.plot(steps, mean, color=color, label=SHOWN[name])
+            if len(seeds) > 1:
+                # Student's 95% interval of the mean over seeds.
+                half = stdtrit(len(seeds) - 1, 0.975) * seeds.std(axis=0, ddof=1) / np.sqrt(len(seeds))
+                low, high = np.clip(mean - half, 0, 100), np.clip(mean + half, 0, 100)
+                axis.fill_between(steps, low, high, color=color, alpha=0.18, linewidth=0)
         axis.set(title=f"{count} labels", xlabel="second of the drive", ylim=(0, 100))
     first = np.atleast_1d(axes)[0]
     first.set_ylabel("not what the expert would do (%)")

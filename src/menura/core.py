@@ -69,6 +69,8 @@ class ExpertData(eqx.Module):
     data have. ``None`` for all."""
     num_heldout: Int[AnyArray, ""] | None = None
     """The same of ``heldout``."""
+    drawn: bool = eqx.field(static=True, default=False)
+    """Whether ``train`` is a few steps of many, and others in every update."""
 
     @property
     def train_size(self) -> Any:

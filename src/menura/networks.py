@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
-from menura.core import AbstractPolicy, AnyArray, BoxActions, DiscreteActions, Hyper, Observed, Spec, Vector
+from menura.core import AbstractPolicy, AnyArray, BoxActions, DiscreteActions, ExpertData, Hyper, Observed, Spec, Vector
 from menura.encoders import Encoder, Parts, PartsEncoder, decoded, vectors_in, with_vectors
 
 Activation = Literal["tanh", "relu", "silu"]
@@ -203,6 +203,11 @@ class PartsNorm(eqx.Module):
 
 Norm: TypeAlias = RunningNorm | PartsNorm
 """Statistics of observations, by which they are standardized."""
+
+
+def expert_norm(norm: Any, demos: ExpertData) -> Any:
+    """Statistics of the expert's observations: of all there are, or, where every update has others, of those so far."""
+    return (norm.add if demos.drawn else norm.of)(demos.train.obs, demos.num_train)
 
 
 def make_norm(spec: Spec) -> Norm:

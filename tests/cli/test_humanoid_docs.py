@@ -1,19 +1,25 @@
-"""docs/humanoid.md: the commands of its part on motion capture run as written, on a clip made here."""
+"""docs/humanoid.md: its commands run as written, on demonstrations and a clip made here."""
 
 import re
 import shlex
+from pathlib import Path
 
+import gymnasium
 import pytest
 
+from menura.demonstrations import save
+from menura.demonstrations.record import record
+from menura.environments import make
+from menura.evaluation import UniformPolicy
 from tests.cli.test_train import run
 from tests.walking_clip import write_walk
 
 pytest.importorskip("mujoco")
 
 
-def commands_of(page):
-    """The first block of commands of the part on motion capture, each as its words."""
-    part = page.read_text(encoding="utf-8").split("## From motion capture", 1)[1]
+def commands_of(page, part):
+    """The first block of commands of a part, each as its words."""
+    part = page.read_text(encoding="utf-8").split(f"## {part}", 1)[1]
     block = re.search(r"```sh\n(.*?)```", part, re.DOTALL).group(1)
     return [shlex.split(line) for line in block.replace("\\\n", " ").splitlines() if line]
 
@@ -21,7 +27,7 @@ def commands_of(page):
 def test_the_commands_of_the_page_run_as_written(repository, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_walk(tmp_path / "humanoid3d_walk.txt")
-    convert, train, video = commands_of(repository / "docs" / "humanoid.md")
+    convert, train, video = commands_of(repository / "docs" / "humanoid.md", "From motion capture")
     assert {words[0] for words in (convert, train, video)} == {"menura"}
     code, _, err = run(capsys, *convert[1:])
     assert code == 0, err
@@ -35,4 +41,29 @@ def test_the_commands_of_the_page_run_as_written(repository, tmp_path, monkeypat
         pytest.skip("MuJoCo found no OpenGL to draw with.")
     assert code == 0, err
     assert (tmp_path / "walk.mp4").read_bytes()[4:8] == b"ftyp"
+    assert "learner" in out
+
+
+@pytest.mark.filterwarnings("ignore:.*Humanoid-v4 is out of date")
+def test_cloning_on_a_model_of_ones_own_runs_as_written_and_is_filmed(repository, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("envpool")
+    monkeypatch.chdir(tmp_path)
+    model = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets" / "humanoid.xml"
+    (tmp_path / "humanoid_old.xml").write_text(model.read_text())
+    env = make("Humanoid-v4", num_envs=2)
+    save(record(env, UniformPolicy(env.spec), 4, deterministic=False), tmp_path / "Humanoid-v5-oldmass.npz")
+    env.close()
+    (train,) = commands_of(repository / "docs" / "humanoid.md", "From an expert with actions")
+    code, out, err = run(capsys, *train[1:], "--total-steps", "512", "--num-batches", "1", "--logger", "csv")
+    assert code == 0, err
+    folder = Path(out.strip().splitlines()[-1])
+    # The model is found from any other folder, too.
+    folder = folder.resolve()
+    monkeypatch.chdir(tmp_path.parent)
+    code, out, err = run(capsys, "eval", folder, "--episodes", "2", "--json")
+    assert code == 0, err
+    code, out, err = run(capsys, "video", folder, "-o", tmp_path / "walk.mp4")
+    if "OpenGL" in err:
+        pytest.skip("MuJoCo found no OpenGL to draw with.")
+    assert code == 0, err
     assert "learner" in out

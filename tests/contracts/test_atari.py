@@ -7,9 +7,7 @@ import pytest
 
 from menura.core import DiscreteActions, Images, RequestError, Spec
 from menura.environments.registry import list_envs, make
-from menura.run.presets import find_preset
-from menura.run.request import Request, make_env
-from tests.learners import SMALL
+from menura.run.presets import find_preset, named_preset, usual_env_kwargs
 
 atari = pytest.importorskip("menura.environments.atari")
 BACKENDS = [
@@ -64,17 +62,13 @@ def test_envpool_begins_games_with_at_least_one_step_of_nothing():
 
 
 @pytest.mark.skipif(importlib.util.find_spec("envpool") is None, reason="needs envpool")
-def test_imitation_plays_whole_games_as_they_were_recorded(monkeypatch):
-    asked = []
-    monkeypatch.setattr("menura.run.request.make", lambda env, **settings: asked.append(settings["env_kwargs"]))
-    for learner, env_id, env_kwargs in (
-        (SMALL["gail"], "Breakout-v5", {"frame_skip": 2}),
-        (SMALL["gail"], "Breakout-v5", {"episodic_life": True}),
-        (SMALL["ppo"], "Breakout-v5", {}),
-        (SMALL["gail"], "CartPole-v1", {}),
-    ):
-        make_env(Request(learner, env_id, env_kwargs=env_kwargs), 1)
-    assert asked == [{"episodic_life": False, "frame_skip": 2}, {"episodic_life": True}, {}, {}]
+def test_imitation_plays_whole_games_as_they_were_recorded():
+    whole = {"episodic_life": False}
+    assert usual_env_kwargs(named_preset("gail-ppo-atari"), "Breakout-v5") == whole
+    assert usual_env_kwargs(named_preset("bc-box"), "ALE/Breakout-v5") == whole
+    assert usual_env_kwargs(named_preset("ppo-atari"), "Breakout-v5") == {}
+    assert usual_env_kwargs(named_preset("gail-trpo-discrete"), "CartPole-v1") == {}
+    assert usual_env_kwargs(named_preset("dqn-pong"), "Pong-v5") == {"img_height": 52, "img_width": 52}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

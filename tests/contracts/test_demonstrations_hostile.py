@@ -295,6 +295,7 @@ def copy(name: str, tmp_path: Path) -> Path:
             np.zeros((5, 4, 5, 3), np.uint8),
             "episode 2: the arrays of obs have other shapes",
         ),
+        ("demo_2", "obs/camera_image", np.ones((5, 4, 4, 3)), "or numbers than in episode 0; mend camera_image"),
         ("demo_2", "next_obs/speed", np.zeros((5, 2)), "episode 2: the arrays of next_obs have other shapes"),
         ("demo_2", "rewards", np.full(5, np.nan), "episode 2, step 0: rewards is nan"),
     ],

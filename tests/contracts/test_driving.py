@@ -96,9 +96,10 @@ def test_a_crash_is_told_by_the_reward_as_by_envpool_itself(env_id):
     assert np.sum(told) > 10
 
 
-def test_a_crash_is_told_by_the_reward_as_by_highway_env_itself():
+@pytest.mark.parametrize("env_id", ["merge-v0", "merge-v1"])
+def test_a_crash_is_told_by_the_reward_as_by_highway_env_itself(env_id):
     pytest.importorskip("highway_env")
-    env = make("merge-v0", num_envs=4, backend="gymnasium")
+    env = make(env_id, num_envs=4, backend="gymnasium")
     env.reset(0)
     rng, ends = np.random.default_rng(0), []
     for _ in range(14):

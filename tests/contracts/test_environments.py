@@ -296,6 +296,9 @@ def test_gymnasium_takes_a_model_from_any_folder_in_every_version(env_id, tmp_pa
     assert env_kwargs_of(["xml_file=heavy.xml", "clip=none.txt"]) == {
         "xml_file": str(tmp_path / "heavy.xml"), "clip": "none.txt"}  # fmt: skip
     assert heights[str(tmp_path / "heavy.xml")] == heights["heavy.xml"] < heights[None] - 0.01
+    packaged = make(f"gymnasium.envs.mujoco:{env_id}", backend="gymnasium", env_kwargs={"xml_file": "heavy.xml"})
+    assert packaged.spec.obs_size == env.spec.obs_size
+    packaged.close()
     with pytest.raises(RequestError, match=r"no model .*missing.xml: mend --env-kwargs xml_file"):
         make(env_id, backend="gymnasium", env_kwargs={"xml_file": "missing.xml"})
     with pytest.raises(RequestError, match="cannot be simulated on that xml_file"):

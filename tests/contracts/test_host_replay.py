@@ -140,7 +140,7 @@ def test_a_replay_that_does_not_fit_is_refused_before_it_is_allocated(monkeypatc
     monkeypatch.setattr("menura.run.train._beginning", lambda *_: pytest.fail("allocated"))
     with pytest.raises(RequestError, match="replay_size=100000"):
         train(on_device, Pictures(), total_steps=100)
-    with pytest.raises(RequestError, match=r"max_labels=100000 .* make total_steps \d+ or less"):
+    with pytest.raises(RequestError, match=r"max_labels=100000 .* leave it out and make total_steps \d+ or less"):
         train(
             dataclasses.replace(SMALL["dagger"], max_labels=0),
             Pictures(),

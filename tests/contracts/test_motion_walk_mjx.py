@@ -1,5 +1,6 @@
 """The JAX version of MotionWalk-v0 beside the host's, where MJX is installed."""
 
+import dataclasses
 import importlib.util
 
 import jax
@@ -8,8 +9,11 @@ import numpy as np
 import pytest
 
 from menura.core import RequestError
+from menura.demonstrations import Demonstrations, Episode
 from menura.environments import make
 from menura.environments.motion.walk import MotionWalkEnvs
+from menura.run.train import train
+from tests.learners import SMALL
 from tests.walking_clip import write_walk
 
 pytest.importorskip("mujoco")
@@ -28,6 +32,28 @@ def test_a_step_in_jax_is_the_hosts_within_a_bound(tmp_path):
     # MJX relies on rank promotion within itself.
     with jax.numpy_rank_promotion("allow"):
         compare(str(write_walk(tmp_path / "walk.txt")))
+
+
+@pytest.mark.skipif(not HAS_MJX, reason="MJX is not installed")
+def test_gail_learns_on_it_in_one_program(tmp_path):
+    clip = str(write_walk(tmp_path / "walk.txt"))
+    env = make("MotionWalk-v0", num_envs=2, backend="jax", env_kwargs={"clip": clip})
+    obs = np.asarray(env.reset(key=jax.random.key(0)).obs)
+    episode = Episode(np.stack([obs[0], obs[1], obs[0]]), None, None, True, 2)
+    learner = dataclasses.replace(SMALL["gail"], observations_only=True)
+    with jax.numpy_rank_promotion("allow"):
+        run = train(learner, env, Demonstrations((episode,)), total_steps=16)
+    assert run.env_steps == 16
+
+
+@pytest.mark.skipif(not HAS_MJX, reason="MJX is not installed")
+def test_episodes_of_no_length_are_refused(tmp_path):
+    with pytest.raises(RequestError, match="max_episode_steps must be a whole number of at least 1"):
+        make(
+            "MotionWalk-v0",
+            backend="jax",
+            env_kwargs={"clip": str(write_walk(tmp_path / "a.txt")), "max_episode_steps": 0},
+        )
 
 
 def compare(clip):

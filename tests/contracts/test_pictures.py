@@ -21,6 +21,7 @@ from menura.core import (
     Vector,
 )
 from menura.demonstrations import load, save
+from menura.demonstrations.parts import with_parts
 from menura.demonstrations.record import record
 from menura.demonstrations.stream import Stream
 from menura.encoders import decoded
@@ -29,6 +30,7 @@ from menura.environments.encoding import encode_obs, parts_of
 from menura.environments.history import newest, spec_with_history, spec_without_history
 from menura.environments.host import spec_of
 from menura.evaluation import UniformPolicy
+from menura.networks import expert_norm, make_norm
 from menura.run.artifacts import spec_from_json, spec_to_json
 from menura.run.request import spec_of_demos
 from tests.catch import KnowsTheRules, small_catch, small_expert
@@ -180,6 +182,38 @@ def test_frames_come_back_from_disk_byte_for_byte(robot_demos, tmp_path, name):
         np.testing.assert_array_equal(one.obs, other.obs)
     back.check(spec)
     assert spec_of_demos(back, history=3).parts == spec.parts
+
+
+def test_some_parts_of_what_was_observed_can_be_kept(robot_demos, tmp_path):
+    pytest.importorskip("h5py")
+    _, demos = robot_demos
+    vectors = with_parts(demos, ["joints"])
+    spec = spec_of_demos(vectors)
+    assert (spec.obs_size, spec.parts) == (2, ())
+    for one, whole in zip(vectors.episodes, demos.episodes, strict=True):
+        start = sum(part.num_bytes for name, part in parts_of(ROBOT, env_id="x") if name < "joints")
+        np.testing.assert_array_equal(one.obs, np.ascontiguousarray(whole.obs[:, start : start + 8]).view(np.float32))
+    # A picture alone goes on being one, also as a Minari dataset.
+    save(with_parts(demos, ["camera"]), tmp_path / "camera-v0")
+    assert spec_of_demos(load(tmp_path / "camera-v0")).parts == (("camera", Images(1, 4, 3, 2)),)
+    with pytest.raises(RequestError, match="has no part 'wrist': choose --parts from camera, grip, joints"):
+        with_parts(demos, ["wrist"])
+    with pytest.raises(RequestError, match="leave out --parts"):
+        with_parts(vectors, ["joints"])
+
+
+def test_vectors_of_a_stream_are_standardized_by_all_that_was_drawn(robot_demos):
+    spec, demos = robot_demos
+    stream = Stream.of(demos, spec)
+    drawn = (stream.draw(np.random.default_rng(seed), 8) for seed in (0, 1))
+    first, second = (jax.tree.map(jnp.asarray, one) for one in drawn)
+    fresh = make_norm(spec)
+    both = expert_norm(expert_norm(fresh, first), second)
+    together = fresh.of(jnp.concatenate([first.train.obs, second.train.obs]))
+    np.testing.assert_allclose(both.vectors.mean, together.vectors.mean, rtol=1e-5, atol=1e-6)
+    assert both.count == 16
+    whole = jax.tree.map(jnp.asarray, demos.expert_data(spec))
+    assert expert_norm(expert_norm(fresh, whole), whole).count == demos.num_transitions
 
 
 def test_minari_itself_reads_the_pictures_that_are_written(robot_demos, tmp_path):

@@ -76,6 +76,31 @@ def test_gail_solves_catch_from_pixels_without_its_score_and_with_a_mark_in_ever
     assert menura.evaluate(env, run.policy, num_episodes=64).mean >= 1.5
 
 
+SOFT_DQN = menura.DQN(
+    num_steps=8,
+    num_updates=16,
+    batch_size=32,
+    replay_size=4_000,
+    learning_starts=256,
+    learning_rate=1e-3,
+    gamma=0.9,
+    target_every=64,
+    exploration_steps=1_000,
+    final_exploration=0.02,
+    temperature=0.1,
+    hidden_sizes=(32,),
+)
+GAIL_DQN = dataclasses.replace(GAIL_PPO, forward=SOFT_DQN, reward_form="logit")
+
+
+@pytest.mark.parametrize("learner", [menura.SQIL(forward=SOFT_DQN), GAIL_DQN], ids=["sqil", "gail"])
+def test_soft_values_solve_catch_from_pixels_drawn_anew_for_every_update_without_its_score(learner, monkeypatch, demos):
+    monkeypatch.setattr("menura.run.resolve.LARGE", 0)
+    env = make(small_catch(), num_envs=8)
+    run = train(learner, env, demos, total_steps=5_000, seed=0)
+    assert menura.evaluate(env, run.policy, num_episodes=64).mean >= 1.5
+
+
 def linear(in_size, out_size, hidden_sizes, **settings):
     """A score without an encoder: a weight for every pixel."""
     return MLP(in_size, out_size, (), **settings)

@@ -57,6 +57,8 @@ class ConvertArguments:
     """By default npz where the output ends in .npz, and Minari otherwise."""
     retarget: Literal["humanoid"] | None = None
     """PATH is a clip of motion capture: write what MotionWalk-v0 observes of it on this body, without actions."""
+    parts: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
+    """Of observations that are pictures beside other parts, keep these only."""
     overwrite: bool = False
     """Replace demonstrations that are there already."""
     json: bool = False
@@ -156,6 +158,10 @@ def convert(arguments: ConvertArguments) -> None:
         from menura.demonstrations.motion import from_clip
 
         demos = from_clip(arguments.path, body=arguments.retarget)
+    if arguments.parts:
+        from menura.demonstrations.parts import with_parts
+
+        demos = with_parts(demos, arguments.parts)
     save(demos, arguments.output, arguments.format, overwrite=arguments.overwrite)
     _report(demos, arguments.output, arguments.json)
 

@@ -24,7 +24,7 @@ from menura.regularizers import AbstractFeatureMatching
 from menura.run.artifacts import load_policy, read_json
 from menura.run.folder import LOGGERS
 from menura.run.launch import launch, prepare, resume
-from menura.run.presets import Preset, find_preset, forward_of, learner_of, named_preset, warm_fields
+from menura.run.presets import Preset, find_preset, forward_of, learner_of, named_preset, usual_env_kwargs, warm_fields
 from menura.run.registry import ALGORITHMS, HOLDS, REGULARIZERS, named, replaced
 from menura.run.request import Request, spec_of_demos
 from menura.run.sweep import seeds_of
@@ -236,7 +236,7 @@ def _choose(arguments: list[str]) -> tuple[Choices, list[str]]:
         dataset = dataset or _path(take_option(rest, "--demos")[0])
         preset = find_preset(algorithm, forward, env, _shapes(env, backend, kwargs, dataset))
     dataset = dataset if env is None else None
-    kwargs = preset.env_kwargs | kwargs if env is not None else kwargs
+    kwargs = usual_env_kwargs(preset, env) | kwargs if env is not None else kwargs
     return Choices(algorithm, env, dataset, backend, kwargs, preset, regularizer, _path(warm_start)), rest
 
 

@@ -156,8 +156,8 @@ def _expert_footage(env_id: str, config: dict[str, Any], count: int) -> tuple[li
     """Demonstrated episodes, the one nearest to the expert's mean return first; and a note where there are none."""
     import numpy as np
 
+    from menura.demonstrations.parts import parts_of_demos
     from menura.demonstrations.readers import load
-    from menura.demonstrations.spaces import parts_of_space
     from menura.report.footage import footage_of_episode
 
     path = (config.get("demos") or {}).get("path")
@@ -169,7 +169,6 @@ def _expert_footage(env_id: str, config: dict[str, Any], count: int) -> tuple[li
         return [None] * count, "The demonstrations are no longer where the run read them, so the expert is not shown."
     distance = [abs(episode.total_reward - demos.expert_return) for episode in demos.episodes]
     nearest = np.argsort(np.nan_to_num(distance, nan=np.inf), kind="stable")[:count]
-    told = demos.metadata.get("observation_space")
-    parts = parts_of_space(told) if isinstance(told, dict) and demos.episodes[0].obs.ndim == 2 else ()
+    parts = parts_of_demos(demos)
     found: list[Footage | None] = [footage_of_episode(env_id, demos.episodes[i], parts=parts) for i in nearest]
     return found + [None] * (count - len(found)), ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from menura.core import ExpertData, Spec, Transition
@@ -43,6 +44,8 @@ class Stream:
         demos.check(spec)
         train, heldout = demos.split(heldout_fraction, seed)
         few = sampled_steps(heldout, ROWS, seed=seed).flatten(spec, with_actions=with_actions)
+        # Where the networks are, once: they are looked at in every update.
+        few = jax.tree.map(jnp.asarray, few)
         return Stream(train, spec, few, with_actions)
 
     @cached_property
@@ -59,7 +62,7 @@ class Stream:
             rows = self.demos.usable(i)[place[episode == i] - (self._ends[i - 1] if i else 0)]
             parts.append(self.demos.rows_of_episode(i, rows, self.spec))
         train = Transition(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-        return ExpertData(train, self.heldout, np.asarray(self.demos.ending_rate, np.float32))
+        return ExpertData(train, self.heldout, np.asarray(self.demos.ending_rate, np.float32), drawn=True)
 
     def at(self, key: jax.Array) -> ExpertData:
         """What the update with this key is handed."""

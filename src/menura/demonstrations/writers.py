@@ -179,7 +179,7 @@ def _space(demos: Demonstrations, name: str, arrays: list[np.ndarray]) -> dict[s
     """The Gymnasium space of a field, in Minari's JSON: as the source told it, or else as wide as can be."""
     first = arrays[0]
     told = demos.metadata.get(name)
-    if isinstance(told, dict) and (parts := parts_of_space(told)) and len(parts) > 1:
+    if isinstance(told, dict) and first.ndim == 2 and (parts := parts_of_space(told)):
         return space_of_parts(Spec(0, DiscreteActions(1), parts))
     if first.ndim == 1 and first.dtype.kind in "iu":
         count = max(int(a.max()) for a in arrays) + 1

@@ -38,7 +38,8 @@ class AtariSettings:
     use_fire_reset: bool = True
     """Press the fire button after them, where the game has one."""
     episodic_life: bool = True
-    """In training an episode ends with every life; the game goes on in the next one."""
+    """In training an episode ends with every life; the game goes on in the next one. Not for what was recorded whole:
+    `menura train` leaves it out of imitation."""
     reward_clip: bool = True
     """In training a reward is its sign."""
     full_action_space: bool = False
@@ -125,11 +126,16 @@ def _settings(env_id: str, env_kwargs: dict[str, Any]) -> AtariSettings:
 def _make_single(env_id: str, num_envs: int, backend: str, settings: AtariSettings) -> Any:
     game, fields = str(game_of(env_id)), dataclasses.asdict(settings)
     in_envpool = _in_envpool(game)
-    if backend == "envpool" or (backend == "auto" and in_envpool):
+    # EnvPool draws the number of those steps from one on.
+    suits = in_envpool and (settings.noop_max > 0 or not ale_is_installed())
+    if backend == "envpool" or (backend == "auto" and suits):
         if not in_envpool:
             raise RequestError(f"EnvPool is not installed, or has no {env_id}: use --backend gymnasium.")
         if settings.noop_max < 1:
-            raise RequestError(f"EnvPool's {env_id} begins with noop_max of 1 or more: mend --env-kwargs noop_max=….")
+            raise RequestError(
+                f"EnvPool's {env_id} begins with noop_max of 1 or more: mend --env-kwargs noop_max=…, or take ale-py "
+                "with --backend gymnasium."
+            )
         # The frames are stacked here and not by EnvPool, so that they never reach across an episode's end.
         envs = EnvPoolEnvs(f"{game}-v5", num_envs, {**fields, "stack_num": 1})
     elif backend == "jax":

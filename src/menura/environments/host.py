@@ -153,9 +153,10 @@ def register_driving(env_id: str, env_kwargs: dict[str, Any] | None) -> tuple[st
         importlib.import_module("highway_env")
     except ModuleNotFoundError as error:
         raise RequestError(
-            f"{env_id} needs EnvPool, or highway-env: `pip install 'menura[envpool]'` or `'menura[highway]'`."
+            f"{env_id} needs highway-env, or an EnvPool that has it: `pip install 'menura[highway]'` or "
+            "`'menura[envpool]'`."
         ) from error
-    # merge-v0 is EnvPool's too, unlike merge-v1. Not for a while only: threads share the filters.
+    # Demonstrations and EnvPool of before 1.2.7 know no other version. Not for a while only: threads share the filters.
     warnings.filterwarnings("ignore", message=".*environment (merge|roundabout)-v[01] is out of date.*")
     settings = dict(env_kwargs or {})
     config = {**settings.pop("config", {}), **settings}
@@ -214,7 +215,7 @@ def envpool_has(env_id: str, env_kwargs: dict[str, Any] | None = None) -> bool:
 def _envpool_kwargs(env_id: str, env_kwargs: dict[str, Any]) -> dict[str, Any]:
     """Settings as EnvPool takes them: a model's file from its folder of models, and contact forces that are computed.
 
-    EnvPool looks for ``xml_file`` in its own folder only; one that is there under this name stays as it is. Its
+    EnvPool looks for ``xml_file`` in its own folder only; that is where a name that is no file here is looked for. Its
     humanoids of v4 and before, and ants that observe contact forces, leave them at zero, as Gymnasium's did by mistake.
     """
     kwargs = dict(env_kwargs)
@@ -225,10 +226,10 @@ def _envpool_kwargs(env_id: str, env_kwargs: dict[str, Any]) -> dict[str, Any]:
     if "xml_file" in kwargs:
         models = Path(config.base_path) / "mujoco" / "assets_gym"
         file = Path(kwargs["xml_file"]).expanduser()
-        if not (models / file).is_file() or file.is_absolute():
-            if not file.is_file():
-                raise RequestError(f"There is no model {file}: mend --env-kwargs xml_file=….")
+        if file.is_file():
             kwargs["xml_file"] = os.path.relpath(file.resolve(), models)
+        elif not (models / file).is_file():
+            raise RequestError(f"There is no model {file}: mend --env-kwargs xml_file=….")
     return kwargs
 
 

@@ -1,6 +1,6 @@
 """Beginning with a policy that is there already, instead of a fresh one."""
 
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -73,7 +73,7 @@ def without_norm(network: Network, norm: Norm) -> Network:
     if isinstance(norm, RunningNorm):
         first = unstandardized(network.weights[0], network.biases[0], norm.mean, norm.var)
         return eqx.tree_at(lambda n: (n.weights[0], n.biases[0]), network, first)
-    start = 0
+    start, network = 0, cast(Any, network)
     for number, (_, part) in enumerate(norm.parts):
         if isinstance(part, Vector):
             mean, var = (x[start : start + part.size] for x in (norm.vectors.mean, norm.vectors.var))

@@ -299,7 +299,7 @@ class GAIL(AbstractHolder):
                 rows, rate = replay.sample(key, LINEAR_ROWS), ending_rate_of(replay)
                 score, metrics = state.score.fitted_to_replay(self.regularizer, rows, demos, rate)
             return score, state.opt_state, metrics
-        score = state.score.standardized_by(*self._seen(demos.train), demos.num_train)
+        score = state.score.standardized_by(demos)
         score = score.having_seen(demos.train.obs, flatten_time(batch.obs), demos.num_train)
         # Departs from Ho & Ermon 2016: several minibatch steps of Adam at 1e-3 instead of one at 1e-2 on everything,
         # and a penalty on the slope instead of a bonus on the discriminator's entropy, because rollouts here are a

@@ -24,7 +24,7 @@ from menura.encoders import Encoder, num_numbers
 from menura.forward.trpo import TRPO
 from menura.imitation.holder import AbstractHolder
 from menura.imitation.score import RewardForm, ScoreNetwork, network_of_numbers, reward_of_score, slope_of
-from menura.networks import MLP, Activation, DiagonalGaussian, mean_of_rows, over_rows
+from menura.networks import MLP, Activation, DiagonalGaussian, expert_norm, mean_of_rows, over_rows
 from menura.regularizers import JensenShannon
 
 
@@ -285,7 +285,7 @@ class AIRL(AbstractHolder):
         self, state: AIRLState, batch: Transition, demos: ExpertData, key: PRNGKeyArray
     ) -> tuple[AIRLState, Metrics]:
         expert = demos.train
-        norm = state.score.reward.norm.of(expert.obs, demos.num_train)
+        norm = expert_norm(state.score.reward.norm, demos)
         reward = state.score.reward.having_seen(expert.obs, flatten_time(batch.obs), demos.num_train)
         score = eqx.tree_at(lambda s: s.reward, state.score, eqx.tree_at(lambda g: g.norm, reward, norm))
         state = AIRLState(state.forward, score, state.opt_state)

@@ -16,7 +16,7 @@ from menura.encoders import Encoder, shifted
 from menura.forward.off_policy import running_average
 from menura.forward.on_policy import log_probs_of, trainable
 from menura.forward.sac import SquashedPolicy
-from menura.networks import Activation, GaussianPolicy, PictureNetwork, Policy, make_policy, mean_of_rows
+from menura.networks import Activation, GaussianPolicy, PictureNetwork, Policy, expert_norm, make_policy, mean_of_rows
 
 
 def negative_log_likelihood(
@@ -161,8 +161,8 @@ class BC(AbstractImitationLearner):
     ) -> tuple[BCState, Metrics]:
         """``num_batches`` gradient steps on the demonstrations; ``batch`` is not looked at."""
         expert = demos.train
-        policy = state.policy
-        policy = eqx.tree_at(lambda p: p.norm, policy, policy.norm.of(expert.obs, demos.num_train))
+        policy: Any = state.policy
+        policy = eqx.tree_at(lambda p: p.norm, policy, expert_norm(policy.norm, demos))
         policy, opt_state, loss = self.fit(policy, state.opt_state, expert, demos.train_size, key=key)
         average = running_average(state.average, policy, state.num_updates, decay=self.policy_averaging)
         newest: Any = policy

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from menura.core import AnyArray, BoxActions, DiscreteActions, Observed, Spec
+from menura.core import AnyArray, BoxActions, DiscreteActions, ExpertData, Observed, Spec
 from menura.encoders import Encoder, Parts, decoded, num_numbers
 from menura.imitation.common_pixels import CommonPixels
-from menura.networks import MLP, Activation, Norm, PictureNetwork, RunningNorm, make_norm
+from menura.networks import MLP, Activation, Norm, PictureNetwork, RunningNorm, expert_norm, make_norm
 from menura.regularizers import AbstractRegularizer
 
 RewardForm = Literal["auto", "positive", "negative", "centered", "logit"]
@@ -87,14 +87,13 @@ class ScoreNetwork(eqx.Module):
             key=key,
         )
 
-    def standardized_by(
-        self, obs: Observed[Array, "batch obs"], second: Array, num_rows: Int[Array, ""] | None = None
-    ) -> "ScoreNetwork":
-        """The score with the statistics of the expert's steps, as :func:`menura.imitation.linear.seen` gives them."""
-        score = eqx.tree_at(lambda s: s.norm, self, self.norm.of(obs, num_rows))
+    def standardized_by(self, demos: ExpertData) -> "ScoreNetwork":
+        """The score with the statistics of the expert's steps."""
+        score = eqx.tree_at(lambda s: s.norm, self, expert_norm(self.norm, demos))
         if self.change_norm is None:
             return score
-        return eqx.tree_at(lambda s: s.change_norm, score, self.change_norm.of(second - obs, num_rows))
+        change = demos.train.next_obs - demos.train.obs
+        return eqx.tree_at(lambda s: s.change_norm, score, self.change_norm.of(change, demos.num_train))
 
     def numbers(self, obs: Observed[Array, " obs"]) -> Float[Array, " numbers"]:
         """An observation as numbers: standardized; pictures are decoded, and only vectors beside them standardized."""

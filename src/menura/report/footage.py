@@ -97,6 +97,8 @@ def footage_of_episode(
         from menura.environments.encoding import picture_of_shape
 
         obs = newest_frames(obs.reshape(len(obs), -1), (("", picture_of_shape(obs.shape[1:], where=env_id)),))
+    elif obs.ndim > 2:
+        obs = obs.reshape(len(obs), -1)
     return _drawn(env_id, label, obs, rewards, episode.num_steps, terminated=episode.terminated)
 
 

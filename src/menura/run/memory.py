@@ -66,9 +66,11 @@ def require_memory(learner: AbstractLearner, spec: Spec, num_envs: int, *, copie
     available = available_bytes() if available is None else available
     if available is None or needed <= available:
         return
-    of_labels = isinstance(learner, DAgger)
-    name, size = ("max_labels", learner.max_labels) if of_labels else ("replay_size", inner.replay_size)
-    mend = f"make {'total_steps' if of_labels else 'it'} {int(size * available / needed * 0.9)} or less"
+    of_labels = inner is None
+    name = "max_labels" if of_labels else "replay_size"
+    size = getattr(learner if of_labels else inner, name)
+    fits = int(size * available / needed * 0.9)
+    mend = f"leave it out and make total_steps {fits} or less" if of_labels else f"make it {fits} or less"
     each, fewer = (f" for {copies} seeds at once", ", or train fewer at once") if copies > 1 else ("", "")
     raise RequestError(
         f"{name}={size}{each} takes {in_words(needed)} of memory and {in_words(available)} are free: {mend}{fewer}."

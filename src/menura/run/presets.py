@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from menura.core import AbstractLearner, BoxActions, RequestError, Spec
+from menura.core import AbstractForwardLearner, AbstractLearner, BoxActions, RequestError, Spec
 from menura.forward.q_values import QPolicy
 from menura.forward.warm_start import hidden_sizes, network_of
 from menura.networks import GaussianPolicy
@@ -402,6 +402,15 @@ def find_preset(algorithm: str, forward: str | None, env_id: str | None, spec: S
     raise RequestError(
         f"{algorithm} has no forward learner {forward!r}: choose one of {', '.join(HOLDS.get(algorithm, ()))}."
     )
+
+
+def usual_env_kwargs(preset: Preset, env_id: str | None) -> dict[str, Any]:
+    """A preset's settings of the environment; imitation plays whole Atari games, as they were recorded.
+
+    Where a lost life ended the learner's episodes and not the expert's, a score would tell the two apart by it.
+    """
+    imitates = not issubclass(ALGORITHMS[preset.algorithm], AbstractForwardLearner)
+    return ({"episodic_life": False} if imitates and _is_atari(env_id) else {}) | preset.env_kwargs
 
 
 def _is_atari(env_id: str | None) -> bool:

@@ -10,8 +10,8 @@ import numpy as np
 from menura.core import AbstractForwardLearner, AbstractLearner, BoxActions, DiscreteActions, RequestError, Spec
 from menura.demonstrations.episodes import Demonstrations
 from menura.demonstrations.heldout import left_out
+from menura.demonstrations.parts import parts_of_demos
 from menura.demonstrations.readers import load
-from menura.demonstrations.spaces import parts_of_space
 from menura.environments.base import Envs
 from menura.environments.history import spec_with_history
 from menura.environments.registry import make
@@ -160,21 +160,10 @@ def make_env(request: Request, num_envs: int, *, evaluation: bool = False) -> En
         request.env,
         num_envs=num_envs,
         backend=request.backend,  # pyright: ignore[reportArgumentType]
-        env_kwargs=_env_kwargs(request),
+        env_kwargs=request.env_kwargs,
         history=request.history,
         evaluation=evaluation,
     )
-
-
-def _env_kwargs(request: Request) -> dict[str, Any]:
-    """The environment's settings; imitation plays whole Atari games, as they were recorded, unless told otherwise.
-
-    Where a lost life ended the learner's episodes and not the expert's, a score would tell the two apart by it.
-    """
-    from menura.environments.atari import game_of
-
-    plays_whole_games = not isinstance(request.learner, AbstractForwardLearner) and game_of(str(request.env))
-    return ({"episodic_life": False} if plays_whole_games else {}) | request.env_kwargs
 
 
 def spec_of_request(request: Request, env: Envs | None, demos: Demonstrations | None) -> Spec:
@@ -196,11 +185,8 @@ def spec_of_demos(demos: Demonstrations, *, history: int = 1) -> Spec:
     first = demos.episodes[0]
     if any(episode.actions is None for episode in demos.episodes):
         raise RequestError(f"{demos.source} holds no actions, so there is nothing to clone.")
-    obs_size, parts = math.prod(first.obs.shape[1:]), ()
-    told = demos.metadata.get("observation_space")
-    if isinstance(told, dict) and first.obs.ndim == 2 and parts_of_space(told):
-        parts = parts_of_space(told)
-    elif first.obs.dtype == np.uint8 and first.obs.ndim > 2:
+    obs_size, parts = math.prod(first.obs.shape[1:]), parts_of_demos(demos)
+    if not parts and first.obs.dtype == np.uint8 and first.obs.ndim > 2:
         from menura.environments.encoding import picture_of_shape
 
         parts = (("observation", picture_of_shape(first.obs.shape[1:], where=demos.source)),)

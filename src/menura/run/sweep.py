@@ -244,7 +244,7 @@ def _filled_up(problems: dict[int, Problem]) -> dict[int, Any]:
 
 def filled_experts(experts: Sequence[ExpertData]) -> list[ExpertData]:
     """Several seeds' demonstrations in one shape: those of fewer rows are filled up, unless all have equally many."""
-    sizes = [tuple(len(rows.reward) for rows in _parts(one)) for one in experts]
+    sizes = [(len(one.train.reward), len(one.heldout.reward)) for one in experts]
     if len(set(sizes)) == 1:
         return list(experts)
     most = [max(column) for column in zip(*sizes, strict=True)]
@@ -253,14 +253,11 @@ def filled_experts(experts: Sequence[ExpertData]) -> list[ExpertData]:
             _filled(one.train, most[0]),
             _filled(one.heldout, most[1]),
             jnp.asarray(one.ending_rate),
-            *(jnp.asarray(size, jnp.int32) for size in own),
+            jnp.asarray(num_train, jnp.int32),
+            jnp.asarray(num_heldout, jnp.int32),
         )
-        for one, own in zip(experts, sizes, strict=True)
+        for one, (num_train, num_heldout) in zip(experts, sizes, strict=True)
     ]
-
-
-def _parts(expert: ExpertData) -> tuple[Transition, Transition]:
-    return expert.train, expert.heldout
 
 
 def _filled(rows: Transition, size: int) -> Transition:

@@ -224,8 +224,10 @@ def _side_by_side(file: Hdf5, group: str, spaces: dict[str, dict[str, Any]], whe
     if any(len(array) != rows or (array.ndim != 2 and not has_pictures) for array in arrays.values()):
         raise RequestError(f"{where}: {of} differ in rows ({shapes}); each needs one a step.")
     # Bytes side by side are taken apart again by the shapes of the first episode.
-    if has_pictures and any(shapes[key][1:] != tuple(space["shape"]) for key, space in spaces.items()):
-        raise RequestError(f"{where}: {of} have other shapes ({shapes}) than in episode 0; all need the same.")
+    for key, space in spaces.items() if has_pictures else ():
+        is_bytes = arrays[key].dtype == np.uint8
+        if shapes[key][1:] != tuple(space["shape"]) or is_bytes != is_picture(space):
+            raise RequestError(f"{where}: {of} have other shapes ({shapes}) or numbers than in episode 0; mend {key}.")
     if has_pictures:
         return encoded(lambda path: arrays[path[0]], {"type": "Dict", "subspaces": spaces})
     return next(iter(arrays.values())) if len(arrays) == 1 else np.concatenate(list(arrays.values()), axis=1)

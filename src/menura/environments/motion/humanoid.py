@@ -137,7 +137,7 @@ def layout_of(model: Any) -> Layout:
     mujoco = import_mujoco()
     names = tuple(model.joint(i).name for i in range(1, model.njnt))
     if names != JOINTS:
-        raise RequestError("The model's joints are not those of Gymnasium's humanoid: leave out xml_file.")
+        raise RequestError("The model's joints are not those of Gymnasium's humanoid: take that one.")
     low, high = model.jnt_range[1:].T
     neutral = np.array([NEUTRAL.get(name, 0.0) for name in JOINTS])
     reach = np.minimum(np.maximum(high - neutral, neutral - low), [_of_joint(_REACH, name) for name in JOINTS])

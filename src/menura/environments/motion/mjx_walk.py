@@ -16,7 +16,7 @@ from menura.environments.base import AbstractNativeEnv
 from menura.environments.motion.humanoid import JOINTS, POLICY_RATE, SUBSTEPS, layout_of, load_model
 from menura.environments.motion.observation import OBS_SIZE, has_fallen, observation, task_reward
 from menura.environments.motion.retarget import Motion
-from menura.environments.motion.walk import MAX_EPISODE_STEPS, motion_of, speed_to_keep
+from menura.environments.motion.walk import MAX_EPISODE_STEPS, motion_of, require_steps, speed_to_keep
 
 NUM_STARTS = 256
 """Moments of the clip, evenly spaced, of which an episode begins in one."""
@@ -105,6 +105,8 @@ def make_mjx_walk(env_kwargs: dict[str, Any]) -> MotionWalkMJX:
             f"MotionWalk-v0 has no {', '.join(unknown)} among its --env-kwargs, which are {', '.join(known)}."
         )
     mjx = import_mjx()
+    max_episode_steps = env_kwargs.get("max_episode_steps", MAX_EPISODE_STEPS)
+    require_steps(max_episode_steps)
     clip = env_kwargs.get("clip")
     motion = clip if isinstance(clip, Motion) else motion_of(clip)
     qpos, qvel = motion.at(np.arange(NUM_STARTS) * motion.seconds / NUM_STARTS)
@@ -120,5 +122,5 @@ def make_mjx_walk(env_kwargs: dict[str, Any]) -> MotionWalkMJX:
         target_speed=speed_to_keep(motion, env_kwargs.get("target_speed")),
         ends=tuple(layout.ends.tolist()),
         joint_of_actuator=tuple(layout.joint_of_actuator.tolist()),
-        max_episode_steps=env_kwargs.get("max_episode_steps", MAX_EPISODE_STEPS),
+        max_episode_steps=max_episode_steps,
     )

@@ -44,6 +44,12 @@ def speed_to_keep(motion: Motion, target_speed: Any) -> float:
     return float(target_speed)
 
 
+def require_steps(max_episode_steps: Any) -> None:
+    """Refuse a length of episodes that is none."""
+    if isinstance(max_episode_steps, bool) or not isinstance(max_episode_steps, int) or max_episode_steps < 1:
+        raise RequestError(f"max_episode_steps must be a whole number of at least 1, not {max_episode_steps!r}.")
+
+
 class MotionWalkEnvs:
     """``num_envs`` humanoids with servos, which begin anywhere in the clip and are paid for walking at a speed.
 
@@ -63,8 +69,7 @@ class MotionWalkEnvs:
         max_episode_steps: int = MAX_EPISODE_STEPS,
         num_threads: int | None = None,
     ):
-        if isinstance(max_episode_steps, bool) or not isinstance(max_episode_steps, int) or max_episode_steps < 1:
-            raise RequestError(f"max_episode_steps must be a whole number of at least 1, not {max_episode_steps!r}.")
+        require_steps(max_episode_steps)
         mujoco = import_mujoco()
         self.id = MOTION_WALK
         self.num_envs = num_envs
