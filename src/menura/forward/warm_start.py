@@ -1,6 +1,6 @@
 """Beginning with a policy that is there already, instead of a fresh one."""
 
-from typing import Any, cast
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -73,16 +73,17 @@ def without_norm(network: Network, norm: Norm) -> Network:
     if isinstance(norm, RunningNorm):
         first = unstandardized(network.weights[0], network.biases[0], norm.mean, norm.var)
         return eqx.tree_at(lambda n: (n.weights[0], n.biases[0]), network, first)
-    start, network = 0, cast(Any, network)
+    folded: Any = network
+    start = 0
     for number, (_, part) in enumerate(norm.parts):
         if isinstance(part, Vector):
             mean, var = (x[start : start + part.size] for x in (norm.vectors.mean, norm.vectors.var))
             start += part.size
-            dense = network.encoder.encoders[number]
+            dense = folded.encoder.encoders[number]
             first = unstandardized(dense.weight, dense.bias, mean, var)
             of_dense = lambda n, number=number: (n.encoder.encoders[number].weight, n.encoder.encoders[number].bias)  # noqa: E731
-            network = eqx.tree_at(of_dense, network, first)
-    return network
+            folded = eqx.tree_at(of_dense, folded, first)
+    return folded
 
 
 def unstandardized(
