@@ -46,6 +46,37 @@ def test_a_game_is_four_gray_frames_that_begin_afresh_with_every_life(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_sticky_actions_hold_the_action_before_on(backend):
+    def seen_after(action, probability):
+        env = make("Pong-v5", backend=backend, env_kwargs={"noop_max": 1, "repeat_action_probability": probability})
+        env.reset(0)
+        frames = [env.step(np.array([action])).obs for _ in range(12)]
+        env.close()
+        return frames[-1]
+
+    # Always held on, the first action is never given up for either of two that move the paddle apart.
+    assert not np.array_equal(seen_after(2, 0.0), seen_after(3, 0.0))
+    np.testing.assert_array_equal(seen_after(2, 1.0), seen_after(3, 1.0))
+
+
+def test_evaluations_play_whole_games_for_the_raw_score(monkeypatch):
+    asked = []
+
+    def single(env_id, num_envs, backend, settings):
+        asked.append(settings)
+        raise RuntimeError
+
+    monkeypatch.setattr(atari, "_make_single", single)
+    for evaluation, env_kwargs in ((False, {}), (True, {"frame_skip": 2}), (False, {"reward_clip": False})):
+        with pytest.raises(RuntimeError):
+            atari.make_atari("Pong-v5", 1, "auto", env_kwargs, history=1, evaluation=evaluation)
+    training, evaluating, unclipped = asked
+    assert (training.episodic_life, training.reward_clip) == (True, True)
+    assert (evaluating.episodic_life, evaluating.reward_clip, evaluating.frame_skip) == (False, False, 2)
+    assert (unclipped.episodic_life, unclipped.reward_clip) == (True, False)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_settings_that_the_protocol_does_not_have_are_refused(backend):
     with pytest.raises(RequestError, match="no 'stack_num' among its --env-kwargs"):
         make("Pong-v5", backend=backend, env_kwargs={"stack_num": 4})
