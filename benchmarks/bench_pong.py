@@ -27,7 +27,7 @@ STICKY, STICKY_STEPS = 0.1, 700_000
 """Chance at each frame that the action before is held on, of the games that are imitated; and steps to their expert."""
 WAYS: dict[str, tuple[Any, ...]] = {
     "cloning": (),
-    "GAIL with PPO from the clone on": ("gail", "--forward", "ppo", "--total-steps", 100_000, "--bc-updates", 1_000),
+    "GAIL with PPO from the clone on": ("gail", "--forward", "ppo", "--total-steps", 40_000, "--bc-updates", 1_000),
 }
 """What goes on from the clone of the same seed."""
 

@@ -302,6 +302,31 @@ def agreement(arguments: Any, *, episodes: int = 1000, slow_episodes: int = 200)
             )
 
 
+def agents(arguments: Any) -> None:
+    """What learns on the environment's own reward, as `menura train ppo|dqn merge-v0` does."""
+
+    def one(algorithm: str, seed: int) -> dict[str, Any]:
+        preset = find_preset(algorithm, None, MERGE, make(MERGE).spec)
+        env: Any = make(MERGE, num_envs=preset.num_envs)
+        run = train(learner_of(preset), env, total_steps=preset.total_steps, seed=seed)
+        env.close()
+        return drives(run.policy, EPISODES["full"])
+
+    for algorithm in ("ppo", "dqn"):
+        measure_seeds(
+            NAME,
+            f"{MERGE}, {algorithm} on the environment's own reward",
+            arguments,
+            asked="–",
+            command=f"menura train {algorithm} {MERGE} --seed S",
+            seeds=range(3),
+            one=functools.partial(one, algorithm),
+            good=None,
+            describe=lambda results: f"{in_words(results)}, return {spread([r['mean_return'] for r in results], 2)}",
+            title=TITLE,
+        )
+
+
 def labels(arguments: Any) -> None:
     """Cloning beside DAgger at the same number of labels."""
 
@@ -484,7 +509,7 @@ def main() -> None:
         if arguments.quick:
             cells = quick_cells()
         else:
-            for part in (agreement, study, labels, shift, throughput):
+            for part in (agreement, agents, study, labels, shift, throughput):
                 part(arguments)
             cells = known_cells()
             draw_measured(cells)
