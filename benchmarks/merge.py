@@ -127,7 +127,7 @@ def trained(
     preset = find_preset(algorithm, {"gail": "trpo", "airl": "trpo"}.get(algorithm), env_id, spec)
     learner, total_steps, num_envs = learner_of(preset), steps or preset.total_steps, preset.num_envs
     if algorithm == "dagger":
-        learner, num_envs, total_steps = labels_in_rounds(demos.num_steps, share_decay=0.0)
+        learner, num_envs, total_steps = labels_in_rounds(demos.num_steps)
     env: Any = make(env_id, num_envs=num_envs, env_kwargs=env_kwargs)
     asked = driver_of(env_id, env_kwargs) if algorithm == "dagger" else None
     run = train(learner, env, None if asked else demos, total_steps=total_steps, seed=seed, expert=asked)
@@ -135,16 +135,13 @@ def trained(
     return run
 
 
-def labels_in_rounds(count: int, *, share_decay: float) -> tuple[DAgger, int, int]:
-    """DAgger that asks ``count`` times in about eight rounds: learner, copies, and steps in all.
-
-    With a decay of 1 the expert drives in all of them: cloning with the same labels and gradient steps.
-    """
+def labels_in_rounds(count: int) -> tuple[DAgger, int, int]:
+    """DAgger that asks ``count`` times in about eight rounds: learner, copies, and steps in all."""
     num_envs = 1 if count < 40 else 4
     num_steps = max(1, round(count / num_envs / 8))
     bc = BC(num_batches=1000, patience=0, heldout_fraction=0.0)
     size = num_envs * num_steps
-    return DAgger(bc, num_steps=num_steps, share_decay=share_decay), num_envs, max(1, count // size) * size
+    return DAgger(bc, num_steps=num_steps), num_envs, max(1, count // size) * size
 
 
 def by_labels(num_demos: int, seed: int, episodes: int) -> dict[str, Any]:

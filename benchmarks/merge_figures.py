@@ -73,7 +73,7 @@ def errors(by_labels: Mapping[int, Sequence[Mapping[str, Any]]], path: Path = IM
                 half = stdtrit(len(seeds) - 1, 0.975) * seeds.std(axis=0, ddof=1) / np.sqrt(len(seeds))
                 low, high = np.clip(mean - half, 0, 100), np.clip(mean + half, 0, 100)
                 axis.fill_between(steps, low, high, color=color, alpha=0.18, linewidth=0)
-        axis.set(title=f"{count} labels", xlabel="second of the drive", ylim=(0, 100))
+        axis.set(title=f"{count} labels", xlabel="second of the drive", ylim=(0, 100), xticks=(1, 4, 8, 12))
     first = np.atleast_1d(axes)[0]
     first.set_ylabel("not what the expert would do (%)")
     first.legend(frameon=False, fontsize=8)
