@@ -234,7 +234,7 @@ def test_a_linear_score_is_fitted_to_the_replay_with_its_endings():
     state = stored(gail, ended(ROLLOUT, 0.25))
     data = ExpertData(DEMOS.train, DEMOS.heldout, jnp.asarray(0.05))
     score, _, metrics = jax.jit(lambda s: gail._improve_score(s, NOTHING, data, jax.random.key(0)))(state)
-    known = state.score.standardized_by(DEMOS.train)
+    known = state.score.standardized_by(DEMOS)
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), ROLLOUT)
     mean_expert, mean_learner = (
         np.asarray(jax.vmap(known.features)(x.obs, x.action)).mean(axis=0) for x in (DEMOS.train, flat)

@@ -9,10 +9,8 @@ from menura.core import DiscreteActions, Images, RequestError, Spec, Vector
 from menura.demonstrations.episodes import Demonstrations
 from menura.demonstrations.spaces import parts_of_space, space_of_parts
 
-Parts = tuple[tuple[str, Vector | Images], ...]
 
-
-def parts_of_demos(demos: Demonstrations) -> Parts:
+def parts_of_demos(demos: Demonstrations) -> tuple[tuple[str, Vector | Images], ...]:
     """What the rows are made of, where they are bytes of pictures and vectors side by side; nothing elsewhere."""
     told = demos.metadata.get("observation_space")
     return parts_of_space(told) if isinstance(told, dict) and demos.episodes[0].obs.ndim == 2 else ()

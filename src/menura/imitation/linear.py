@@ -3,7 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from menura.core import AnyArray, BoxActions, DiscreteActions, ExpertData, Metrics, Spec, Transition, flatten_time
 from menura.imitation.absorbing import mean_with_absorbed
@@ -94,13 +94,13 @@ class LinearScore(eqx.Module):
     def _seen_features(self, rows: Transition) -> Float[Array, "batch features"]:
         return jax.vmap(self.features)(*seen(rows, observations_only=self.observations_only))
 
-    def standardized_by(self, expert: Transition, num_rows: Int[Array, ""] | None = None) -> "LinearScore":
-        """The score with the statistics of demonstrations, or of their first ``num_rows``."""
-        obs, second = seen(expert, observations_only=self.observations_only)
-        score = eqx.tree_at(lambda s: s.obs_norm, self, self.obs_norm.of(obs, num_rows))
+    def standardized_by(self, demos: ExpertData) -> "LinearScore":
+        """The score with the statistics of the expert's steps."""
+        obs, second = seen(demos.train, observations_only=self.observations_only)
+        score = eqx.tree_at(lambda s: s.obs_norm, self, self.obs_norm.of(obs, demos.num_train))
         if self.num_actions is None:
             beside = jax.vmap(self._beside)(obs, second)
-            score = eqx.tree_at(lambda s: s.action_norm, score, score.action_norm.of(beside, num_rows))
+            score = eqx.tree_at(lambda s: s.action_norm, score, score.action_norm.of(beside, demos.num_train))
         return score
 
     def fitted(
@@ -111,7 +111,7 @@ class LinearScore(eqx.Module):
         The weights are those of the newest rollout alone, as in Ho, Gupta & Ermon (2016), where the policy descends
         the gradient of the supremum: the weights that are best against the policy as it is now.
         """
-        score = self.standardized_by(demos.train, demos.num_train)
+        score = self.standardized_by(demos)
         of_expert = mean_of_rows(score._seen_features(demos.train), demos.num_train)
         of_learner = mean_of_rows(score._seen_features(flatten_time(batch)))
         return score.fitted_to(regularizer, of_expert, of_learner)
@@ -124,7 +124,7 @@ class LinearScore(eqx.Module):
         ending_rate: Float[Array, ""],
     ) -> tuple["LinearScore", Metrics]:
         """The best score between the demonstrations and flat rows of a replay, both with their absorbing states."""
-        score = self.standardized_by(demos.train, demos.num_train)
+        score = self.standardized_by(demos)
         of_expert, of_learner = (
             mean_with_absorbed(score._seen_features(x), jnp.asarray(rate), num_rows)
             for x, rate, num_rows in ((demos.train, demos.ending_rate, demos.num_train), (rows, ending_rate, None))
