@@ -1,23 +1,28 @@
 """A humanoid that walks after an expert with actions: cloning and adversarial imitation, by the presets.
 
-.venv/bin/python benchmarks/bench_humanoid.py --data DATA [--only TEXT] [--seeds N]
+.venv/bin/python benchmarks/bench_humanoid.py --data DATA [--only TEXT] [--seeds N] [--out DIR]
 
 The expert was trained on a model with other masses (gail_experts/humanoid_old.xml), which EnvPool's Humanoid-v4
 simulates; it scores about 10,500 there by its mean action.
 """
 
+import subprocess
 import tempfile
 from pathlib import Path
 
-from by_seed import measure_seeds, menura, seeds_parser, spread, with_data
+from by_seed import MENURA, measure_seeds, menura, seeds_parser, spread, with_data
+from common import REPOSITORY
 
 NAME, TITLE = "humanoid", "Humanoid"
 HALF_AN_HOUR = 1800
 THREE_HOURS = 10_800
+EPISODES = 12
 
 
 def main() -> None:
-    arguments = with_data(seeds_parser(__doc__))
+    parser = seeds_parser(__doc__)
+    parser.add_argument("--out", type=Path, default=REPOSITORY / "runs" / "humanoid", help="where an expert is kept")
+    arguments = with_data(parser)
     folder = arguments.data / "gail_experts"
     demos, model = folder / "Humanoid-v5-oldmass.npz", folder / "humanoid_old.xml"
     shown = "--demos DATA/gail_experts/Humanoid-v5-oldmass.npz --env-kwargs xml_file=DATA/gail_experts/humanoid_old.xml"
@@ -59,7 +64,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as clones:
                 cloned = menura(
                     "train", "bc", "Humanoid-v4", "--demos", demos, "--env-kwargs", f"xml_file={model}",
-                    *options, "--seed", seed, out=Path(clones),
+                    "--seed", seed, out=Path(clones),
                 )  # fmt: skip
                 run = next(Path(clones).glob("*/bc/*"))
                 result = imitate("gail", "Humanoid-v4", "--warm-start", run, *options)(seed)
@@ -71,9 +76,10 @@ def main() -> None:
         return one
 
     data = [demos, model]
+    twelve = "≥ 9,400 by the mean action, 3 of 3 seeds, ≤ 30 min"
     row(
         "Humanoid, old masses, cloning, 12 whole episodes",
-        "≥ 9,400 by the mean action, 3 of 3 seeds, ≤ 30 min",
+        twelve,
         imitate("bc", "Humanoid-v4"),
         f"menura train bc Humanoid-v4 {shown} --seed S",
         seeds=range(3),
@@ -81,32 +87,78 @@ def main() -> None:
         data=data,
     )
     row(
-        "Humanoid, old masses, cloning then GAIL, 12 whole episodes",
-        "≥ 9,400 by the mean action, 3 of 3 seeds, ≤ 30 min",
-        warm(),
-        f"menura train gail Humanoid-v4 {shown} --warm-start RUN --seed S",
+        "Humanoid, old masses, GAIL with PPO, 12 whole episodes",
+        twelve,
+        imitate("gail", "Humanoid-v4", "--forward", "ppo"),
+        f"menura train gail Humanoid-v4 --forward ppo {shown} --seed S",
         seeds=range(3),
         least=9_400,
         data=data,
     )
     row(
-        "Humanoid, old masses, cloning then GAIL, 1 whole episode",
+        "Humanoid, old masses, GAIL with PPO, 1 whole episode",
         "≥ 8,000, one seed, ≤ 30 min",
-        warm("--num-demos", 1),
-        f"menura train gail Humanoid-v4 {shown} --num-demos 1 --warm-start RUN --seed S",
-        seeds=range(1),
+        imitate("gail", "Humanoid-v4", "--forward", "ppo", "--num-demos", 1),
+        f"menura train gail Humanoid-v4 --forward ppo {shown} --num-demos 1 --seed S",
+        seeds=range(3),
         least=8_000,
         data=data,
     )
     row(
-        "Humanoid-v5, an expert of our own by SAC",
+        "Humanoid, old masses, GAIL with TRPO, 12 whole episodes",
+        "return reported",
+        imitate("gail", "Humanoid-v4"),
+        f"menura train gail Humanoid-v4 {shown} --seed S",
+        seeds=range(1),
+        data=data,
+    )
+    row(
+        "Humanoid, old masses, cloning then GAIL with PPO, 12 whole episodes",
+        "return reported",
+        warm("--forward", "ppo"),
+        f"menura train gail Humanoid-v4 --forward ppo {shown} --warm-start RUN --seed S",
+        seeds=range(1),
+        data=data,
+    )
+    row(
+        "Humanoid-v5, an expert of our own by PPO",
         "≥ 5,000 within 3 hours on 2 cores",
-        lambda seed: menura("train", "sac", "Humanoid-v5", "--seed", seed),
-        "menura train sac Humanoid-v5 --seed S",
+        lambda seed: menura("train", "ppo", "Humanoid-v5", "--seed", seed, out=arguments.out / f"expert-s{seed}"),
+        "menura train ppo Humanoid-v5 --seed S",
         seeds=range(1),
         least=5_000,
         max_seconds=THREE_HOURS,
     )
+    of_expert = arguments.out / "Humanoid-v5.npz"
+
+    def imitate_own(*options):
+        """What the row above trained is recorded, and imitated."""
+
+        def one(seed):
+            if not of_expert.exists():
+                expert = max((arguments.out / "expert-s0").glob("Humanoid-v5/ppo/*"), default=None)
+                if expert is None:
+                    raise SystemExit(
+                        "The expert's run is not kept here: measure its row first (--only 'our own' --again)."
+                    )
+                recorded = [expert, "--episodes", EPISODES, "-o", of_expert]
+                subprocess.run([str(MENURA), "demos", "generate", *map(str, recorded)], check=True)
+            return menura("train", *options, "--demos", of_expert, "--seed", seed)
+
+        return one
+
+    for name, options in (
+        ("cloning", ("bc", "Humanoid-v5")),
+        ("GAIL with PPO", ("gail", "Humanoid-v5", "--forward", "ppo")),
+    ):
+        row(
+            f"Humanoid-v5, {name} of that expert, {EPISODES} whole episodes",
+            "return reported",
+            imitate_own(*options),
+            f"menura train {' '.join(options)} --demos expert.npz --seed S",
+            seeds=range(1),
+            data=lambda: [of_expert],
+        )
 
 
 if __name__ == "__main__":

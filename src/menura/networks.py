@@ -210,6 +210,15 @@ def expert_norm(norm: Any, demos: ExpertData) -> Any:
     return (norm.add if demos.drawn else norm.of)(demos.train.obs, demos.num_train)
 
 
+def mixture(first: Any, second: Any) -> Any:
+    """Statistics of an equal mixture of what two norms have seen, whatever the numbers of their rows."""
+    if isinstance(first, PartsNorm):
+        return eqx.tree_at(lambda n: n.vectors, first, mixture(first.vectors, second.vectors))
+    mean = (first.mean + second.mean) / 2
+    var = (first.var + second.var) / 2 + jnp.square(first.mean - second.mean) / 4
+    return eqx.tree_at(lambda n: (n.mean, n.var), first, (mean, var))
+
+
 def make_norm(spec: Spec) -> Norm:
     """Statistics of nothing yet, for the observations of an environment."""
     return PartsNorm(spec.parts) if spec.parts else RunningNorm(spec.obs_size)

@@ -33,7 +33,7 @@ def gail(demos, tmp_path_factory):
     prepared = prepare(request)
     state = SMALL["gail"].init(prepared.spec, key=jax.random.key(0))
     rows = jax.tree.map(jnp.asarray, menura.load(demos).flatten(prepared.spec))
-    state = dataclasses.replace(state, score=state.score.standardized_by(ExpertData(rows, rows)))
+    state = dataclasses.replace(state, score=state.score.standardized_by(ExpertData(rows, rows), rows))
     write_json(folder / "config.json", prepared.config)
     write_json(folder / "meta.json", {"data_sha256": file_hash(demos)})
     at_its_end = Checkpoint(state, None, Progress(env_steps=UPDATE))

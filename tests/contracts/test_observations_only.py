@@ -65,7 +65,7 @@ def test_the_change_is_measured_in_the_experts_by_hand():
     obs, successor = jnp.array([[0.0, 1.0], [2.0, 1.0]]), jnp.array([[1.0, 1.0], [5.0, 2.0]])
     unknown = jnp.zeros(2)
     rows = Transition(obs, unknown, unknown, successor, unknown > 0, unknown > 0, unknown)
-    score = score.standardized_by(ExpertData(rows, rows))
+    score = score.standardized_by(ExpertData(rows, rows), rows)
     # Observations: means 1 and 1, deviations 1 and 0. Changes are (1, 0) and (3, 1): means 2 and ½, deviations 1 and ½.
     got = score.features(jnp.array([3.0, 1.5]), jnp.array([6.0, 1.0]))
     np.testing.assert_allclose(got, [2.0, 0.5, 1.0, -2.0], rtol=1e-5)

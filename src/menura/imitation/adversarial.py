@@ -35,7 +35,7 @@ from menura.imitation.absorbing import (
 from menura.imitation.bc import distance_to_some
 from menura.imitation.holder import AbstractHolder
 from menura.imitation.linear import LinearScore, seen
-from menura.imitation.score import RewardForm, ScoreNetwork, reward_of_score, slope_of
+from menura.imitation.score import RewardForm, ScoreNetwork, Units, reward_of_score, slope_of
 from menura.networks import MLP, Activation, mean_of_rows, over_rows
 from menura.regularizers import AbstractFeatureMatching, AbstractRegularizer, JensenShannon
 
@@ -52,6 +52,7 @@ OF_THE_NETWORK = (
     "activation",
     "encoder",
     "common_pixels",
+    "score_units",
 )
 """Options of GAIL that have no effect where the score is linear (FEM, GTAL): no network is trained there."""
 
@@ -134,6 +135,9 @@ class GAIL(AbstractHolder):
     """What reads pictures, before the hidden layers: nature (Mnih et al. 2015) or residual (Espeholt et al. 2018)."""
     common_pixels: bool = True
     """Show the score of each pixel only values that both sides have shown, so that no mark tells them apart."""
+    score_units: Units = "expert"
+    """Whose spread is the unit of the observations that the score sees: the expert's, or that of both, half of each,
+    for observations of hundreds of numbers some of which the expert hardly moves."""
     make_network: Callable[..., Any] = eqx.field(default=MLP, static=True)
     """From Python only: builds the score network, called as ``menura.networks.MLP`` is."""
     optimizer: Callable[[Hyper], optax.GradientTransformation] = eqx.field(default=optax.adam, static=True)
@@ -188,6 +192,7 @@ class GAIL(AbstractHolder):
             observations_only=self.observations_only,
             encoder=self.encoder,
             common_pixels=self.common_pixels,
+            units=self.score_units,
         )
         weights: Any = score.network
         return GAILState(forward, score, self._optimizer.init(weights), counted, ending)
@@ -299,8 +304,6 @@ class GAIL(AbstractHolder):
                 rows, rate = replay.sample(key, LINEAR_ROWS), ending_rate_of(replay)
                 score, metrics = state.score.fitted_to_replay(self.regularizer, rows, demos, rate)
             return score, state.opt_state, metrics
-        score = state.score.standardized_by(demos)
-        score = score.having_seen(demos.train.obs, flatten_time(batch.obs), demos.num_train)
         # Departs from Ho & Ermon 2016: several minibatch steps of Adam at 1e-3 instead of one at 1e-2 on everything,
         # and a penalty on the slope instead of a bonus on the discriminator's entropy, because rollouts here are a
         # tenth of theirs and 200 expert steps are soon known by heart: without the penalty the score grows until
@@ -310,6 +313,8 @@ class GAIL(AbstractHolder):
             draw_key, key = jax.random.split(key)
             newest = self.score_replay_size or None
             rows = replay.sample(draw_key, self.num_score_steps * self.score_batch_size, newest=newest)
+        score = state.score.standardized_by(demos, rows)
+        score = score.having_seen(demos.train.obs, flatten_time(batch.obs), demos.num_train)
         return self._fit_score(score, state.opt_state, self._seen(rows), self._seen(demos.train), demos.train_size, key)
 
     def score_loss(

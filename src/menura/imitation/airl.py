@@ -23,8 +23,8 @@ from menura.core import (
 from menura.encoders import Encoder, num_numbers
 from menura.forward.trpo import TRPO
 from menura.imitation.holder import AbstractHolder
-from menura.imitation.score import RewardForm, ScoreNetwork, network_of_numbers, reward_of_score, slope_of
-from menura.networks import MLP, Activation, DiagonalGaussian, expert_norm, mean_of_rows, over_rows
+from menura.imitation.score import RewardForm, ScoreNetwork, Units, network_of_numbers, reward_of_score, slope_of
+from menura.networks import MLP, Activation, DiagonalGaussian, mean_of_rows, over_rows
 from menura.regularizers import JensenShannon
 
 
@@ -95,6 +95,7 @@ class ShapedScore(eqx.Module):
         make_network: Callable[..., Any] = MLP,
         encoder: Encoder = "nature",
         common_pixels: bool = False,
+        units: Units = "expert",
     ):
         """Fresh networks, both near 0."""
         obs_numbers = num_numbers(spec.parts) if spec.parts else spec.obs_size
@@ -122,6 +123,7 @@ class ShapedScore(eqx.Module):
             make_network=make_of_state if state_only else make_network,
             encoder=encoder,
             common_pixels=common_pixels,
+            units=units,
         )
         self.potential = of_obs(potential_key)
 
@@ -191,6 +193,9 @@ class AIRL(AbstractHolder):
     """What reads pictures, before the hidden layers: nature (Mnih et al. 2015) or residual (Espeholt et al. 2018)."""
     common_pixels: bool = True
     """Show the score of each pixel only values that both sides have shown, so that no mark tells them apart."""
+    score_units: Units = "expert"
+    """Whose spread is the unit of the observations that the score sees: the expert's, or that of both, half of each,
+    for observations of hundreds of numbers some of which the expert hardly moves."""
     make_network: Callable[..., Any] = eqx.field(default=MLP, static=True)
     """From Python only: builds each of the two networks, called as ``menura.networks.MLP`` is."""
     optimizer: Callable[[Hyper], optax.GradientTransformation] = eqx.field(default=optax.adam, static=True)
@@ -210,6 +215,7 @@ class AIRL(AbstractHolder):
             make_network=self.make_network,
             encoder=self.encoder,
             common_pixels=self.common_pixels,
+            units=self.score_units,
         )
         opt_state = self.optimizer(self.learning_rate).init(_networks(score))
         return AIRLState(self.forward.init(spec, key=forward_key), score, opt_state)
@@ -285,11 +291,12 @@ class AIRL(AbstractHolder):
         self, state: AIRLState, batch: Transition, demos: ExpertData, key: PRNGKeyArray
     ) -> tuple[AIRLState, Metrics]:
         expert = demos.train
-        norm = expert_norm(state.score.reward.norm, demos)
-        reward = state.score.reward.having_seen(expert.obs, flatten_time(batch.obs), demos.num_train)
-        score = eqx.tree_at(lambda s: s.reward, state.score, eqx.tree_at(lambda g: g.norm, reward, norm))
+        learner = flatten_time(batch)
+        reward = state.score.reward.standardized_by(demos, learner)
+        reward = reward.having_seen(expert.obs, learner.obs, demos.num_train)
+        score = eqx.tree_at(lambda s: s.reward, state.score, reward)
         state = AIRLState(state.forward, score, state.opt_state)
-        sides = [(steps, self.log_prob(state, steps)) for steps in (expert, flatten_time(batch))]
+        sides = [(steps, self.log_prob(state, steps)) for steps in (expert, learner)]
         sizes = [demos.train_size, batch.reward.size]
         optimizer = self.optimizer(self.learning_rate)
 

@@ -9,21 +9,32 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from menura.core import AnyArray, BoxActions, DiscreteActions, ExpertData, Observed, Spec
+from menura.core import AnyArray, BoxActions, DiscreteActions, ExpertData, Observed, Spec, Transition
 from menura.encoders import Encoder, Parts, decoded, num_numbers
 from menura.imitation.common_pixels import CommonPixels
-from menura.networks import MLP, Activation, Norm, PictureNetwork, RunningNorm, expert_norm, make_norm
+from menura.networks import MLP, Activation, Norm, PictureNetwork, RunningNorm, expert_norm, make_norm, mixture
 from menura.regularizers import AbstractRegularizer
 
 RewardForm = Literal["auto", "positive", "negative", "centered", "logit"]
+Units = Literal["expert", "both"]
+"""Whose spread is the unit of what a score sees: the expert's, or that of expert and learner, half of each."""
+
+
+class Sides(eqx.Module):
+    """Statistics of the observations, or of their changes, of both sides."""
+
+    expert: Norm
+    learner: Norm
+    """Of everything that the learner has done so far."""
 
 
 class ScoreNetwork(eqx.Module):
     """Scores an observation and an action: a logit, high where they look like the expert's.
 
-    Observations are standardized by the *expert's* statistics; real actions are clipped to the bounds, as
-    the environment does, and scaled to [-1, 1]; discrete ones are one-hot. With ``observations_only`` the change from
-    an observation to its successor stands in the action's place, standardized by the expert's changes.
+    Observations are standardized by the *expert's* statistics, or by those of both sides (``units``); real actions are
+    clipped to the bounds, as the environment does, and scaled to [-1, 1]; discrete ones are one-hot. With
+    ``observations_only`` the change from an observation to its successor stands in the action's place, standardized
+    alike.
 
     Of observations with pictures it sees the numbers that the bytes stand for, through an encoder; and with
     ``observations_only`` those of the successor beside them.
@@ -37,6 +48,10 @@ class ScoreNetwork(eqx.Module):
     """1 for bounded actions, infinite for unbounded ones."""
     change_norm: RunningNorm | None
     """Of the changes between observations; ``None`` where actions or pictures are seen."""
+    sides: Sides | None
+    """What ``norm`` is the mixture of; ``None`` where it is the expert's."""
+    change_sides: Sides | None
+    """The same for ``change_norm``."""
     num_actions: int = eqx.field(static=True)
     """Numbers beside the observation."""
     parts: Parts = eqx.field(static=True)
@@ -58,6 +73,7 @@ class ScoreNetwork(eqx.Module):
         observations_only: bool = False,
         encoder: Encoder = "nature",
         common_pixels: bool = False,
+        units: Units = "expert",
     ):
         """A fresh network, whose score is near 0."""
         self.parts, self.observations_only = spec.parts, observations_only
@@ -77,6 +93,10 @@ class ScoreNetwork(eqx.Module):
                 self.limit = jnp.where(bounded, 1.0, jnp.inf)
                 self.num_actions = box.size
         self.norm = make_norm(spec)
+        self.sides = Sides(self.norm, self.norm) if units == "both" else None
+        self.change_sides = None
+        if units == "both" and self.change_norm is not None:
+            self.change_sides = Sides(self.change_norm, self.change_norm)
         self.network = network_of_numbers(
             spec.parts * (2 if observations_only else 1),
             self.obs_numbers + self.num_actions,
@@ -87,13 +107,24 @@ class ScoreNetwork(eqx.Module):
             key=key,
         )
 
-    def standardized_by(self, demos: ExpertData) -> "ScoreNetwork":
-        """The score with the statistics of the expert's steps."""
-        score = eqx.tree_at(lambda s: s.norm, self, expert_norm(self.norm, demos))
+    def standardized_by(self, demos: ExpertData, learner: Transition) -> "ScoreNetwork":
+        """The score with the statistics of the expert's steps, and of these flat steps of the learner's if they count.
+
+        Departs from Ho & Ermon 2016: they standardize observations by nothing, or by the learner's statistics.
+        """
+        norm, sides = expert_norm(self.norm, demos), None
+        if self.sides is not None:
+            sides = Sides(expert_norm(self.sides.expert, demos), self.sides.learner.add(learner.obs))
+            norm = mixture(sides.expert, sides.learner)
+        score = eqx.tree_at(lambda s: (s.norm, s.sides), self, (norm, sides), is_leaf=lambda x: x is None)
         if self.change_norm is None:
             return score
-        change = demos.train.next_obs - demos.train.obs
-        return eqx.tree_at(lambda s: s.change_norm, score, self.change_norm.of(change, demos.num_train))
+        change_norm = self.change_norm.of(demos.train.next_obs - demos.train.obs, demos.num_train)
+        if self.change_sides is not None:
+            change_sides = Sides(change_norm, self.change_sides.learner.add(learner.next_obs - learner.obs))
+            change_norm = mixture(change_sides.expert, change_sides.learner)
+            score = eqx.tree_at(lambda s: s.change_sides, score, change_sides)
+        return eqx.tree_at(lambda s: s.change_norm, score, change_norm)
 
     def numbers(self, obs: Observed[Array, " obs"]) -> Float[Array, " numbers"]:
         """An observation as numbers: standardized; pictures are decoded, and only vectors beside them standardized."""

@@ -37,6 +37,11 @@ class Preset:
         return "-".join(filter(None, (self.algorithm, self.forward, self.family.lower())))
 
 
+def _within(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a forward learner, as those of the learner that holds it."""
+    return {f"forward.{name}": value for name, value in fields.items()}
+
+
 _QUICK = {
     # A narrow first policy explores near what it does already, and many short rollouts move it often.
     "forward.initial_log_std": -1.0,
@@ -65,6 +70,11 @@ _SCORED_REPLAY = _REPLAY | {
     "bc_coef": 20.0,
     "bc_updates": 500,
 }
+
+_HUMANOID = {"num_steps": 64, "gamma": 0.995, "hidden_sizes": (256, 256), "activation": "silu"}
+_HUMANOID_PPO = _HUMANOID | {"num_epochs": 4, "num_minibatches": 4}
+# Most of its hundreds of numbers are forces that the expert hardly varies: docs/humanoid.md has what that does.
+_SCORED_HUMANOID = {"gradient_norm": 0.0, "score_units": "both"}
 
 _MOTION_PRIOR = {
     # A motion prior beside a task (Peng et al. 2021): a score of observations, held flat by its penalty.
@@ -259,6 +269,7 @@ PRESETS: tuple[Preset, ...] = (
     Preset("ppo", None, "Acrobot", 400_000, 16, {"num_minibatches": 8, "ent_coef": 0.01}),
     Preset("ppo", None, "Pendulum", 600_000, 16, {"gamma": 0.95, "learning_rate": 1e-3}),
     Preset("ppo", None, "box", 1_000_000, 32),
+    Preset("ppo", None, "Humanoid", 5_000_000, 64, _HUMANOID_PPO),
     Preset("trpo", None, "discrete", 300_000, 16),
     Preset("trpo", None, "box", 1_000_000, 32),
     Preset(
@@ -329,6 +340,8 @@ PRESETS: tuple[Preset, ...] = (
     Preset("gail", "ppo", "discrete", 300_000, 32, {"gradient_norm": 0.0}),
     Preset("gail", "ppo", "box", 1_000_000, 32, {"forward.initial_log_std": -1.0}),
     Preset("gail", "ppo", "Hopper", 1_000_000, 32, {"forward.gamma": 0.995, "forward.learning_rate": 2.2e-4}),
+    Preset("gail", "ppo", "Humanoid", 3_000_000, 64, _SCORED_HUMANOID | _within(_HUMANOID_PPO)),
+    Preset("gail", "trpo", "Humanoid", 3_000_000, 64, _SCORED_HUMANOID | _within(_HUMANOID)),
     Preset("gail", "trpo", "pixels", 150_000, 16, _SEEN | {"forward.policy_averaging": 0.5}),
     Preset("gail", "ppo", "pixels", 100_000, 16, _SEEN_PPO),
     Preset("gail", "ppo", "Catch", 60_000, 16, _SEEN_PPO | {"forward.gamma": 0.9}),
