@@ -169,6 +169,19 @@ def test_retargeting_keeps_the_foot_that_stands_on_the_ground(clip, motion, mode
     np.testing.assert_array_equal(np.argmin(soles, axis=1)[clear], np.argmin(ankles, axis=1)[clear])
 
 
+def test_the_foot_that_stands_slides_hardly_more_than_the_persons(clip, motion, model):
+    feet = end_positions(model, motion.qpos)[:, :2]
+    person = joint_positions(clip)
+    ankles = np.stack([person["right_ankle"], person["left_ankle"]], axis=1)
+    slides = []
+    for places in (feet, ankles):
+        low = np.argmin(places[..., 2], axis=1)
+        ahead = np.diff(places[..., 0], axis=0) * clip.fps
+        same = low[1:] == low[:-1]
+        slides.append(np.mean(ahead[np.arange(len(ahead)), low[:-1]][same]))
+    assert abs(slides[0] - slides[1] * LEG_LENGTH / clip.leg_length) < 0.2, slides
+
+
 def test_joints_stay_within_their_limits_and_what_was_cut_is_told(tmp_path, model):
     rows = [frame(i) for i in range(FRAMES + 1)]
     for row in rows:
