@@ -78,11 +78,12 @@ _SCORED_HUMANOID = {"gradient_norm": 0.0, "score_units": "both"}
 
 _MOTION_PRIOR = {
     # A motion prior beside a task (Peng et al. 2021): a score of observations, held flat by its penalty.
-    "style_coef": 0.25,
+    "style_coef": 0.5,
     "task_coef": 0.5,
     "gradient_norm": 0.0,
-    # The clip's spread is a few degrees: in its units a beginner is so far away that a steep score says nothing.
-    "gradient_penalty": 50.0,
+    "gradient_penalty": 5.0,
+    # The clip's spread is a few degrees: in its units alone a beginner is so far away that a score says nothing.
+    "score_units": "both",
     "learning_rate": 2e-4,
     "num_score_steps": 4,
     "hidden_sizes": (128, 128),
