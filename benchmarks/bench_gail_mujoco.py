@@ -71,6 +71,15 @@ def main() -> None:
             seeds=range(3),
             extra=["--forward", "ppo"],
         )
+    for env in ("HalfCheetah-v5", "Hopper-v5"):
+        row(
+            f"{env}, 1 episode, every 20th pair",
+            env,
+            "≥ 90% of the expert by the best method, 5 of 5 seeds",
+            seeds=range(5),
+            num_demos=1,
+            least=0.9,
+        )
     row(
         "Ant-v5, 11 episodes, every 20th pair",
         "Ant-v5",
