@@ -80,6 +80,15 @@ def main() -> None:
             num_demos=1,
             least=0.9,
         )
+        row(
+            f"{env}, 1 episode, every 20th pair, --score-units both",
+            env,
+            "≥ 90% of the expert by the best method, 5 of 5 seeds",
+            seeds=range(5),
+            extra=["--score-units", "both"],
+            num_demos=1,
+            least=0.9,
+        )
     row(
         "Ant-v5, 11 episodes, every 20th pair",
         "Ant-v5",

@@ -100,7 +100,7 @@ def main() -> None:
         "≥ 8,000, one seed, ≤ 30 min",
         imitate("gail", "Humanoid-v4", "--forward", "ppo", "--num-demos", 1),
         f"menura train gail Humanoid-v4 --forward ppo {shown} --num-demos 1 --seed S",
-        seeds=range(3),
+        seeds=range(1),
         least=8_000,
         data=data,
     )
@@ -129,23 +129,19 @@ def main() -> None:
         least=5_000,
         max_seconds=THREE_HOURS,
     )
-    of_expert = arguments.out / "Humanoid-v5.npz"
 
-    def imitate_own(*options):
-        """What the row above trained is recorded, and imitated."""
-
-        def one(seed):
-            if not of_expert.exists():
-                expert = max((arguments.out / "expert-s0").glob("Humanoid-v5/ppo/*"), default=None)
-                if expert is None:
-                    raise SystemExit(
-                        "The expert's run is not kept here: measure its row first (--only 'our own' --again)."
-                    )
-                recorded = [expert, "--episodes", EPISODES, "-o", of_expert]
-                subprocess.run([str(MENURA), "demos", "generate", *map(str, recorded)], check=True)
-            return menura("train", *options, "--demos", of_expert, "--seed", seed)
-
-        return one
+    def recorded():
+        """Episodes of the policy that the row above trained last."""
+        runs = [path.parent for path in (arguments.out / "expert-s0").glob("Humanoid-v5/ppo/*/result.json")]
+        if not runs:
+            raise SystemExit("The expert's run is not kept here: measure its row first (--only 'our own' --again).")
+        file = max(runs) / f"{EPISODES}-episodes.npz"
+        if not file.exists():
+            subprocess.run(
+                [str(MENURA), "demos", "generate", str(max(runs)), "--episodes", str(EPISODES), "-o", str(file)],
+                check=True,
+            )
+        return file
 
     for name, options in (
         ("cloning", ("bc", "Humanoid-v5")),
@@ -154,10 +150,10 @@ def main() -> None:
         row(
             f"Humanoid-v5, {name} of that expert, {EPISODES} whole episodes",
             "return reported",
-            imitate_own(*options),
+            lambda seed, options=options: menura("train", *options, "--demos", recorded(), "--seed", seed),
             f"menura train {' '.join(options)} --demos expert.npz --seed S",
             seeds=range(1),
-            data=lambda: [of_expert],
+            data=lambda: [recorded()],
         )
 
 

@@ -75,13 +75,10 @@ def one_seed(seed: int, *, clip: Path, steps: int, out: Path, pictures: Path | N
 
 
 def trained(seed: int, clip: Path, steps: int, out: Path) -> Path:
-    """The finished run folder of one seed: a new one, or one that was stopped and is gone on with."""
-    for run in sorted(path.parent for path in out.rglob("config.json")):
-        if (run / "result.json").exists():
-            return run
-        if (run / "checkpoints" / "last").exists():
-            menura("train", "--resume", run)
-            return run
+    """The finished run folder of one seed: a new one, or one that was stopped and is gone on with.
+
+    Runs by other settings than the preset's of today are left alone.
+    """
     walk = out / "walk.npz"
     menura("demos", "convert", clip, "--retarget", "humanoid", "-o", walk, "--overwrite")
     command: list[Any] = ["train", "gail", "MotionWalk-v0", "--forward", "ppo", "--regularizer", "chi_squared"]
@@ -96,6 +93,15 @@ def trained(seed: int, clip: Path, steps: int, out: Path) -> Path:
         "--seed",
         seed,
     ]
+    learner = json.loads(menura(*command, "--print-config"))["learner"]
+    for run in sorted(path.parent for path in out.rglob("config.json")):
+        if json.loads((run / "config.json").read_text())["learner"] != learner:
+            continue
+        if (run / "result.json").exists():
+            return run
+        if (run / "checkpoints" / "last").exists():
+            menura("train", "--resume", run)
+            return run
     return Path(menura(*command, "--eval-every", max(1, steps // 20), "--out", out).splitlines()[-1])
 
 

@@ -68,7 +68,7 @@ def main() -> None:
             f"off-policy GAIL, {env}, 1 episode, every 20th pair",
             "gail",
             env,
-            "return reported (≥ 90% is asked of the best method, which is on-policy)",
+            "return reported (≥ 90% is asked of the best method: see GAIL on MuJoCo)",
             seeds=range(1),
             num_demos=1,
         )

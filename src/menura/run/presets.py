@@ -73,8 +73,6 @@ _SCORED_REPLAY = _REPLAY | {
 
 _HUMANOID = {"num_steps": 64, "gamma": 0.995, "hidden_sizes": (256, 256), "activation": "silu"}
 _HUMANOID_PPO = _HUMANOID | {"num_epochs": 4, "num_minibatches": 4}
-# Most of its hundreds of numbers are forces that the expert hardly varies: docs/humanoid.md has what that does.
-_SCORED_HUMANOID = {"gradient_norm": 0.0, "score_units": "both"}
 
 _MOTION_PRIOR = {
     # A motion prior beside a task (Peng et al. 2021): a score of observations, held flat by its penalty.
@@ -341,8 +339,8 @@ PRESETS: tuple[Preset, ...] = (
     Preset("gail", "ppo", "discrete", 300_000, 32, {"gradient_norm": 0.0}),
     Preset("gail", "ppo", "box", 1_000_000, 32, {"forward.initial_log_std": -1.0}),
     Preset("gail", "ppo", "Hopper", 1_000_000, 32, {"forward.gamma": 0.995, "forward.learning_rate": 2.2e-4}),
-    Preset("gail", "ppo", "Humanoid", 3_000_000, 64, _SCORED_HUMANOID | _within(_HUMANOID_PPO)),
-    Preset("gail", "trpo", "Humanoid", 3_000_000, 64, _SCORED_HUMANOID | _within(_HUMANOID)),
+    Preset("gail", "ppo", "Humanoid", 3_000_000, 64, {"gradient_norm": 0.0} | _within(_HUMANOID_PPO)),
+    Preset("gail", "trpo", "Humanoid", 3_000_000, 64, {"gradient_norm": 0.0} | _within(_HUMANOID)),
     Preset("gail", "trpo", "pixels", 150_000, 16, _SEEN | {"forward.policy_averaging": 0.5}),
     Preset("gail", "ppo", "pixels", 100_000, 16, _SEEN_PPO),
     Preset("gail", "ppo", "Catch", 60_000, 16, _SEEN_PPO | {"forward.gamma": 0.9}),
