@@ -210,13 +210,17 @@ def expert_norm(norm: Any, demos: ExpertData) -> Any:
     return (norm.add if demos.drawn else norm.of)(demos.train.obs, demos.num_train)
 
 
-def mixture(first: Any, second: Any) -> Any:
-    """Statistics of an equal mixture of what two norms have seen, whatever the numbers of their rows."""
+def evenly_mixed(first: Any, second: Any) -> Any:
+    """Statistics of an equal mixture of what two norms have seen, whatever the numbers of their rows.
+
+    A feature that neither of the two varies does not vary in the mixture either, though they may differ: in units of
+    that difference, however small, it would tell them apart.
+    """
     if isinstance(first, PartsNorm):
-        return eqx.tree_at(lambda n: n.vectors, first, mixture(first.vectors, second.vectors))
-    mean = (first.mean + second.mean) / 2
-    var = (first.var + second.var) / 2 + jnp.square(first.mean - second.mean) / 4
-    return eqx.tree_at(lambda n: (n.mean, n.var), first, (mean, var))
+        return eqx.tree_at(lambda n: n.vectors, first, evenly_mixed(first.vectors, second.vectors))
+    within = (first.var + second.var) / 2
+    var = jnp.where(within > 1e-12, within + jnp.square(first.mean - second.mean) / 4, 0.0)
+    return eqx.tree_at(lambda n: (n.mean, n.var), first, ((first.mean + second.mean) / 2, var))
 
 
 def make_norm(spec: Spec) -> Norm:

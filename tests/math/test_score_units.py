@@ -1,16 +1,18 @@
 """Whose spread is the unit of what a score sees."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from menura.core import DiscreteActions, ExpertData, Spec, Transition
+from menura.core import DiscreteActions, ExpertData, Images, Spec, Transition, Vector
 from menura.imitation.score import ScoreNetwork
-from menura.networks import RunningNorm, mixture
-from tests.learners import SMALL, SPECS, expert_data, random_transitions
+from menura.networks import PartsNorm, RunningNorm, evenly_mixed
+from menura.run.presets import PRESETS, learner_of
+from tests.learners import SMALL, SPECS, VARIANTS, expert_data, random_transitions
 
 SPEC = Spec(2, DiscreteActions(3))
 
@@ -26,7 +28,7 @@ def score_of(**settings):
 
 def test_a_mixture_counts_both_sides_alike_whatever_their_rows():
     few, many = np.array([[0.0], [2.0]], np.float32), np.tile(np.array([[5.0], [9.0]], np.float32), (50, 1))
-    mixed = mixture(RunningNorm(1).add(jnp.asarray(few)), RunningNorm(1).add(jnp.asarray(many)))
+    mixed = evenly_mixed(RunningNorm(1).add(jnp.asarray(few)), RunningNorm(1).add(jnp.asarray(many)))
     # By hand: means 1 and 7, variances 1 and 4; (1 + 4) / 2 + 6² / 4.
     np.testing.assert_allclose((mixed.mean[0], mixed.var[0]), (4.0, 11.5), rtol=1e-5)
     alike = np.concatenate([np.tile(few, (50, 1)), many])
@@ -64,13 +66,47 @@ def test_the_learners_side_is_all_that_it_has_done():
     np.testing.assert_allclose((score.norm.mean[0], score.norm.var[0]), (1.5, 2.75), rtol=1e-5)
 
 
-@pytest.mark.parametrize("algorithm", ["gail", "airl"])
-def test_adversarial_learners_have_units_of_both_sides(algorithm):
-    learner = dataclasses.replace(SMALL[algorithm], score_units="both")
+def test_what_neither_side_varies_is_not_magnified_either():
+    still = RunningNorm(1).add(jnp.full((3, 1), 7.0))
+    mixed = evenly_mixed(still, RunningNorm(1).add(jnp.full((3, 1), 7.002)))
+    np.testing.assert_allclose(mixed(jnp.array([7.0])), [-0.001], atol=1e-6)
+
+
+def test_vectors_beside_pictures_are_mixed_too():
+    parts = (("camera", Images(1, 2, 2)), ("grip", Vector(1)))
+
+    def seen(grips):
+        pixels = np.full((len(grips), 4), 9, np.uint8)
+        return jnp.asarray(np.concatenate([pixels, np.array(grips, np.float32)[:, None].view(np.uint8)], axis=1))
+
+    mixed = evenly_mixed(PartsNorm(parts).add(seen([0.0, 2.0])), PartsNorm(parts).add(seen([5.0, 9.0])))
+    np.testing.assert_allclose((mixed.vectors.mean[0], mixed.vectors.var[0]), (4.0, 11.5), rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(mixed(seen([4.0])[0]))[4:].view(np.float32), [0.0], atol=1e-6)
+
+
+ADVERSARIAL = {"gail": SMALL["gail"], "airl": SMALL["airl"], "gail-sac": VARIANTS["gail-sac"]}
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_adversarial_learners_have_units_of_both_sides(name):
+    learner: Any = dataclasses.replace(ADVERSARIAL[name], score_units="both")
     demos, rollout = expert_data(SPECS["box"]), random_transitions(SPECS["box"], (8, 4))
+    count = len(demos.train.obs)
+    # What fills the demonstrations up to a size is not among the expert's.
+    filled = jax.tree.map(lambda x: jnp.concatenate([x, 100 * jnp.ones_like(x)]).astype(x.dtype), demos.train)
+    padded = ExpertData(filled, demos.heldout, num_train=jnp.asarray(count))
     state = learner.init(SPECS["box"], key=jax.random.key(0))
-    state, metrics = jax.jit(lambda s: learner.update(s, rollout, demos, key=jax.random.key(1)))(state)
-    score = state.score if algorithm == "gail" else state.score.reward
-    flat = rollout.obs.reshape(-1, rollout.obs.shape[-1])
-    np.testing.assert_allclose(score.norm.mean, (demos.train.obs.mean(0) + flat.mean(0)) / 2, rtol=1e-4, atol=1e-6)
+    state, metrics = jax.jit(lambda s: learner.update(s, rollout, padded, key=jax.random.key(1)))(state)
+    score = state.score.reward if name == "airl" else state.score
+    done = rollout.obs.reshape(-1, rollout.obs.shape[-1])
+    expert_mean, learner_mean = demos.train.obs.mean(0), done.mean(0)
+    np.testing.assert_allclose(score.norm.mean, (expert_mean + learner_mean) / 2, rtol=1e-4, atol=1e-6)
+    variance = (demos.train.obs.var(0) + done.var(0)) / 2 + (expert_mean - learner_mean) ** 2 / 4
+    np.testing.assert_allclose(score.norm.var, variance, rtol=1e-4)
     assert np.isfinite(metrics["score/loss"])
+
+
+def test_every_preset_makes_its_learner_and_has_a_name_of_its_own():
+    assert len({preset.name for preset in PRESETS}) == len(PRESETS)
+    for preset in PRESETS:
+        learner_of(preset)

@@ -136,8 +136,8 @@ class GAIL(AbstractHolder):
     common_pixels: bool = True
     """Show the score of each pixel only values that both sides have shown, so that no mark tells them apart."""
     score_units: Units = "expert"
-    """Whose spread is the unit of the observations that the score sees: the expert's, or that of both, half of each,
-    for observations of hundreds of numbers some of which the expert hardly moves."""
+    """Whose mean and spread the score's observations are standardized by: the expert's, or those of both sides, where
+    a learner is soon out of the narrow range of a few demonstrations."""
     make_network: Callable[..., Any] = eqx.field(default=MLP, static=True)
     """From Python only: builds the score network, called as ``menura.networks.MLP`` is."""
     optimizer: Callable[[Hyper], optax.GradientTransformation] = eqx.field(default=optax.adam, static=True)
@@ -308,13 +308,13 @@ class GAIL(AbstractHolder):
         # and a penalty on the slope instead of a bonus on the discriminator's entropy, because rollouts here are a
         # tenth of theirs and 200 expert steps are soon known by heart: without the penalty the score grows until
         # its reward says nothing.
-        rows = flatten_time(batch)
+        newly_done = rows = flatten_time(batch)
         if replay is not None:
             draw_key, key = jax.random.split(key)
             newest = self.score_replay_size or None
             rows = replay.sample(draw_key, self.num_score_steps * self.score_batch_size, newest=newest)
-        score = state.score.standardized_by(demos, rows)
-        score = score.having_seen(demos.train.obs, flatten_time(batch.obs), demos.num_train)
+        score = state.score.standardized_by(demos, newly_done)
+        score = score.having_seen(demos.train.obs, newly_done.obs, demos.num_train)
         return self._fit_score(score, state.opt_state, self._seen(rows), self._seen(demos.train), demos.train_size, key)
 
     def score_loss(

@@ -194,8 +194,8 @@ class AIRL(AbstractHolder):
     common_pixels: bool = True
     """Show the score of each pixel only values that both sides have shown, so that no mark tells them apart."""
     score_units: Units = "expert"
-    """Whose spread is the unit of the observations that the score sees: the expert's, or that of both, half of each,
-    for observations of hundreds of numbers some of which the expert hardly moves."""
+    """Whose mean and spread the score's observations are standardized by: the expert's, or those of both sides, where
+    a learner is soon out of the narrow range of a few demonstrations."""
     make_network: Callable[..., Any] = eqx.field(default=MLP, static=True)
     """From Python only: builds each of the two networks, called as ``menura.networks.MLP`` is."""
     optimizer: Callable[[Hyper], optax.GradientTransformation] = eqx.field(default=optax.adam, static=True)

@@ -12,12 +12,12 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from menura.core import AnyArray, BoxActions, DiscreteActions, ExpertData, Observed, Spec, Transition
 from menura.encoders import Encoder, Parts, decoded, num_numbers
 from menura.imitation.common_pixels import CommonPixels
-from menura.networks import MLP, Activation, Norm, PictureNetwork, RunningNorm, expert_norm, make_norm, mixture
+from menura.networks import MLP, Activation, Norm, PictureNetwork, RunningNorm, evenly_mixed, expert_norm, make_norm
 from menura.regularizers import AbstractRegularizer
 
 RewardForm = Literal["auto", "positive", "negative", "centered", "logit"]
 Units = Literal["expert", "both"]
-"""Whose spread is the unit of what a score sees: the expert's, or that of expert and learner, half of each."""
+"""Whose mean and spread observations are standardized by: the expert's, or those of both sides, half of each."""
 
 
 class Sides(eqx.Module):
@@ -108,21 +108,20 @@ class ScoreNetwork(eqx.Module):
         )
 
     def standardized_by(self, demos: ExpertData, learner: Transition) -> "ScoreNetwork":
-        """The score with the statistics of the expert's steps, and of these flat steps of the learner's if they count.
-
-        Departs from Ho & Ermon 2016: they standardize observations by nothing, or by the learner's statistics.
-        """
+        """The score with the statistics of the expert's steps; where both sides count, of these flat steps more too."""
+        # Departs from Ho & Ermon 2016: their program standardizes by all rows of both sides so far, actions among
+        # them; here by the expert's alone, or by both with the same weight, because an expert's episode is few rows.
         norm, sides = expert_norm(self.norm, demos), None
         if self.sides is not None:
             sides = Sides(expert_norm(self.sides.expert, demos), self.sides.learner.add(learner.obs))
-            norm = mixture(sides.expert, sides.learner)
+            norm = evenly_mixed(sides.expert, sides.learner)
         score = eqx.tree_at(lambda s: (s.norm, s.sides), self, (norm, sides), is_leaf=lambda x: x is None)
         if self.change_norm is None:
             return score
         change_norm = self.change_norm.of(demos.train.next_obs - demos.train.obs, demos.num_train)
         if self.change_sides is not None:
             change_sides = Sides(change_norm, self.change_sides.learner.add(learner.next_obs - learner.obs))
-            change_norm = mixture(change_sides.expert, change_sides.learner)
+            change_norm = evenly_mixed(change_sides.expert, change_sides.learner)
             score = eqx.tree_at(lambda s: s.change_sides, score, change_sides)
         return eqx.tree_at(lambda s: s.change_norm, score, change_norm)
 
@@ -149,8 +148,8 @@ class ScoreNetwork(eqx.Module):
         if self.parts and self.observations_only:
             return jnp.concatenate([self.numbers(obs), self.numbers(second)])
         if self.change_norm is not None:
-            # Departs from Torabi et al. 2018: the successor is given as a change, in units of the expert's changes,
-            # because it lies so near to the observation that a network of bounded slope hardly tells the two apart.
+            # Departs from Torabi et al. 2018: the successor is given as a change, in units of changes, because it
+            # lies so near to the observation that a network of bounded slope hardly tells the two apart.
             encoded = self.change_norm(second - obs)
         elif self.center is None or self.half_width is None or self.limit is None:
             encoded = jax.nn.one_hot(second, self.num_actions)

@@ -155,7 +155,7 @@ def _from_folder(folder: Path, part: Part | None, form: RewardForm | None) -> tu
 
 
 def _statistics(norm: Norm) -> dict[str, Any]:
-    """Of the expert's observations; where they have pictures, of the vectors beside them."""
+    """What observations are standardized by; where they have pictures, of the vectors beside them."""
     of = norm if isinstance(norm, RunningNorm) else norm.vectors
     std = np.sqrt(np.asarray(of.var))
     return {"count": float(of.count), "obs_mean": np.asarray(of.mean).tolist(), "obs_std": std.tolist()}
