@@ -57,6 +57,9 @@ def test_cloning_on_a_model_of_ones_own_runs_as_written_and_is_filmed(repository
     code, out, err = run(capsys, *train[1:], "--total-steps", "512", "--num-batches", "1", "--logger", "csv")
     assert code == 0, err
     folder = Path(out.strip().splitlines()[-1])
+    (imitate,) = commands_of(repository / "docs" / "humanoid.md", "One episode is enough")
+    code, out, err = run(capsys, *imitate[1:], "--total-steps", "4096", "--eval-episodes", "1", "--logger", "csv")
+    assert code == 0, err
     # The model is found from any other folder, too.
     folder = folder.resolve()
     monkeypatch.chdir(tmp_path.parent)
@@ -67,3 +70,17 @@ def test_cloning_on_a_model_of_ones_own_runs_as_written_and_is_filmed(repository
         pytest.skip("MuJoCo found no OpenGL to draw with.")
     assert code == 0, err
     assert "learner" in out
+
+
+def test_an_expert_of_ones_own_is_trained_recorded_and_imitated_as_written(repository, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("envpool")
+    monkeypatch.chdir(tmp_path)
+    train, generate, imitate = commands_of(repository / "docs" / "humanoid.md", "An expert of one's own")
+    short = ["--total-steps", "4096", "--eval-episodes", "1", "--logger", "csv"]
+    code, out, err = run(capsys, *train[1:], *short)
+    assert code == 0, err
+    folder = out.strip().splitlines()[-1]
+    code, _, err = run(capsys, *(folder if word == "RUN" else word for word in generate[1:]))
+    assert code == 0, err
+    code, _, err = run(capsys, *imitate[1:], *short)
+    assert code == 0, err
