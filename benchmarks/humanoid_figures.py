@@ -45,17 +45,15 @@ def main() -> None:
     import matplotlib.pyplot as plt
 
     rows = [text.split("=", 1) for text in arguments.runs]
-    figure, grid = plt.subplots(
-        len(rows), COLUMNS, figsize=(8.6, 1.45 * len(rows)), layout="constrained", squeeze=False
-    )
-    axes: Any = grid
-    for row, (name, run) in zip(axes, rows, strict=True):
+    figure = plt.figure(figsize=(8.6, 1.5 * len(rows)), layout="constrained")
+    parts: Any = figure.subfigures(len(rows), 1, squeeze=False)
+    for part, (name, run) in zip(parts[:, 0], rows, strict=True):
         pictures, went = strip(Path(run), seed=arguments.seed, first=arguments.first)
-        for axis, picture in zip(row, pictures, strict=True):
+        for axis, picture in zip(part.subplots(1, COLUMNS), pictures, strict=True):
             axis.imshow(picture)
             axis.set_xticks([])
             axis.set_yticks([])
-        row[0].set_title(f"{name}: {went}", fontsize=8, loc="left")
+        part.suptitle(f"{name}: {went}", fontsize=8, x=0.01, ha="left")
         print(f"{name}: {went}", flush=True)
     save(figure, arguments.output)
 
