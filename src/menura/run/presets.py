@@ -359,7 +359,7 @@ PRESETS: tuple[Preset, ...] = (
             "forward.num_epochs": 4,
         },
     ),
-    Preset("gail", "ppo", "MotionWalk", 4_000_000, 32, _MOTION_PRIOR),
+    Preset("gail", "ppo", "MotionWalk", 8_000_000, 32, _MOTION_PRIOR),
     Preset("airl", "trpo", "discrete", 200_000, 32, {"gradient_norm": 0.0, "reward_form": "auto"}),
     Preset("airl", "trpo", "box", 1_000_000, 32, {"reward_form": "auto"}),
     Preset("airl", "trpo", "HalfCheetah", 460_000, 32, {"reward_form": "auto", **_QUICK}),
