@@ -48,7 +48,8 @@ def main() -> None:
         good=lambda r: min(r["seconds"]) >= 10 and abs(r["mean_speed"] / speed - 1) <= 0.15,
         describe=lambda results: (
             f"{spread([min(r['seconds']) for r in results], 1)} s at least, {spread([r['falls'] for r in results])} of "
-            f"{EPISODES} episodes of at most {SECONDS} s ended in a fall, {spread([r['mean_speed'] for r in results], 2)} m/s against the clip's {speed:.2f}, "
+            f"{EPISODES} episodes of at most {SECONDS} s ended in a fall, "
+            f"{spread([r['mean_speed'] for r in results], 2)} m/s against the clip's {speed:.2f}, "
             f"gait {spread([r['mean_distance'] for r in results], 2)} rad from the clip's; "
             f"{spread([r['wall_seconds'] / 60 for r in results])} min"
         ),

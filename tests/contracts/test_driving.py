@@ -165,3 +165,28 @@ def test_the_study_prints_rates_intervals_and_speeds(study):
     # Student's interval of two seeds, 0 and 0.5, is far wider than Wilson's.
     np.testing.assert_allclose(told["bc"]["5"]["ci95"], 12.706 * 0.25, rtol=1e-3)
     assert 0 < told["expert"]["0"]["ci95"] < 0.2
+
+
+class Idle:
+    """Does nothing, and on merge-v0 always crashes."""
+
+    def __call__(self, obs, *, key=None):
+        return np.int32(1)
+
+
+def test_the_moment_of_a_crash_is_marked_and_told(monkeypatch):
+    from menura.report import driving, video
+    from menura.report.footage import record as film
+    from menura.report.frames import frames_of
+
+    footage = film("merge-v0", Idle(), seed=0, label="idle")
+    assert footage.crashed
+    last = footage.num_frames - 1
+    red = np.array([int(driving._CRASH[i : i + 2], 16) for i in (1, 3, 5)])
+    before, at = frames_of(footage, np.array([last - 1, last]), env_id="merge-v0", env_kwargs=None, size=480)
+    assert not np.any(np.all(before == red, axis=-1))
+    assert np.sum(np.all(at == red, axis=-1)) > 20
+    monkeypatch.setattr(video, "FPS", 2)
+    assert "There is a crash of the idle." in video.side_by_side("merge-v0", footage, None).caption
+    driver = film("merge-v0", driver_of("merge-v0"), seed=0, label="expert")
+    assert "crash" not in video.side_by_side("merge-v0", driver, None).caption
