@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from by_seed import MENURA, measure_seeds, seeds_parser, spread, with_data
+from by_seed import MENURA, evaluations_of, measure_seeds, seeds_parser, spread, with_data
 from common import REPOSITORY
 
 from menura import load_policy
@@ -72,6 +72,7 @@ def one_seed(seed: int, *, clip: Path, steps: int, out: Path, pictures: Path | N
         "seconds": [g.seconds for g in gaits],
         "wall_seconds": result.get("wall_seconds", time.perf_counter() - started),
         "env_steps": result["env_steps"],
+        "evaluations": evaluations_of(run),
     }
 
 

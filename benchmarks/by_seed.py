@@ -26,12 +26,17 @@ def menura(*arguments: Any, out: Path | None = None) -> dict[str, Any]:
             raise RuntimeError(f"{' '.join(command)} failed: {done.stderr[-2000:]}")
         run = Path(done.stdout.strip().splitlines()[-1])
         result = json.loads((run / "result.json").read_text())
-        evaluations = []
-        if (run / "evaluations.csv").exists():
-            header, *rows = [line.split(",") for line in (run / "evaluations.csv").read_text().splitlines()]
-            steps, returns = header.index("env_steps"), header.index("mean_return")
-            evaluations = [(int(row[steps]), float(row[returns])) for row in rows]
+        evaluations = evaluations_of(run)
     return result | {"process_seconds": wall, "evaluations": evaluations}
+
+
+def evaluations_of(run: Path) -> list[tuple[int, float]]:
+    """Environment steps and mean return of every evaluation of a run."""
+    if not (run / "evaluations.csv").exists():
+        return []
+    header, *rows = [line.split(",") for line in (run / "evaluations.csv").read_text().splitlines()]
+    steps, returns = header.index("env_steps"), header.index("mean_return")
+    return [(int(row[steps]), float(row[returns])) for row in rows]
 
 
 def seeds_parser(doc: str | None) -> Any:
