@@ -72,23 +72,16 @@ def main() -> None:
             extra=["--forward", "ppo"],
         )
     for env in ("HalfCheetah-v5", "Hopper-v5"):
-        row(
-            f"{env}, 1 episode, every 20th pair",
-            env,
-            "≥ 90% of the expert by the best method, 5 of 5 seeds",
-            seeds=range(5),
-            num_demos=1,
-            least=0.9,
-        )
-        row(
-            f"{env}, 1 episode, every 20th pair, --score-units both",
-            env,
-            "≥ 90% of the expert by the best method, 5 of 5 seeds",
-            seeds=range(5),
-            extra=["--score-units", "both"],
-            num_demos=1,
-            least=0.9,
-        )
+        for said, extra in (("", ()), (", --score-units both", ("--score-units", "both"))):
+            row(
+                f"{env}, 1 episode, every 20th pair{said}",
+                env,
+                "≥ 90% of the expert by the best method, 5 of 5 seeds",
+                seeds=range(5),
+                extra=extra,
+                num_demos=1,
+                least=0.9,
+            )
     row(
         "Ant-v5, 11 episodes, every 20th pair",
         "Ant-v5",

@@ -170,12 +170,15 @@ def errors_by_time(policy: AbstractPolicy, seed: int, *, copies: int = 400) -> l
 
 def half_width(rates: Sequence[float], episodes: int) -> float:
     """Of the 95% interval of a crash rate: the wider of Student's over seeds and Wilson's over all episodes."""
-    from scipy.special import stdtrit
-
     low, high = crash_interval(round(sum(rates) * episodes), len(rates) * episodes)
-    if len(rates) < 2:
-        return (high - low) / 2
-    return max((high - low) / 2, float(stdtrit(len(rates) - 1, 0.975) * np.std(rates, ddof=1) / math.sqrt(len(rates))))
+    return max((high - low) / 2, over_seeds(rates))
+
+
+def over_seeds(values: Sequence[float]) -> float:
+    """Half-width of Student's 95% interval of a mean over seeds; 0 for a single one."""
+    if len(values) < 2:
+        return 0.0
+    return float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
 
 
 def in_words(results: Sequence[dict[str, Any]]) -> str:
@@ -437,6 +440,19 @@ def as_json(cells: dict[tuple[str, int], list[dict[str, Any]]]) -> dict[str, dic
     return told
 
 
+def with_intervals(cells: dict[tuple[str, int], list[dict[str, Any]]]) -> merge_figures.Study:
+    """Crash rate (%), speed (m/s) and seconds until past the ramp of every cell, each with its half-width."""
+    told: merge_figures.Study = {}
+    for (algorithm, num_demos), results in cells.items():
+        rates = [result["crash_rate"] for result in results]
+        cell = {"crashes": (100 * float(np.mean(rates)), 100 * half_width(rates, results[0]["episodes"]))}
+        for name, measure in (("speed", "mean_speed"), ("seconds", "seconds")):
+            values = [result[measure] for result in results if not math.isnan(result[measure])]
+            cell[name] = (float(np.mean(values)), over_seeds(values)) if values else (math.nan, 0.0)
+        told.setdefault(algorithm, {})[num_demos] = cell
+    return told
+
+
 def known_cells() -> dict[tuple[str, int], list[dict[str, Any]]]:
     """The study as far as it has been measured."""
     rows = known_rows(NAME)
@@ -463,7 +479,7 @@ def draw_measured(cells: dict[tuple[str, int], list[dict[str, Any]]]) -> None:
         return {text: list(seeds) for text, seeds in rows.items()}
 
     if len(cells) > 1:
-        merge_figures.study(as_json(cells))
+        merge_figures.study(with_intervals(cells))
     counts = {int(text.split(", ")[1].split()[0]): seeds for text, seeds in seeds_of(" labels (").items()}
     if counts:
         merge_figures.errors(counts)

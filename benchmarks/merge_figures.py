@@ -10,6 +10,8 @@ from common import REPOSITORY
 from scipy.special import stdtrit
 
 IMAGES = REPOSITORY / "docs" / "images"
+Study = dict[str, dict[int, dict[str, tuple[float, float]]]]
+"""By algorithm and number of demonstrations: mean and half-width of the 95% interval of each measure."""
 COLORS = {"expert": "#22262b", "bc": "#0072B2", "dagger": "#D55E00", "gail": "#009E73", "airl": "#AA4499"}
 """Okabe & Ito (2008)."""
 SHOWN = {"expert": "expert", "bc": "BC", "dagger": "DAgger", "gail": "GAIL", "airl": "AIRL", "cloning": "cloning"}
@@ -35,27 +37,28 @@ def save(figure: Any, path: Path) -> None:
     plt.close(figure)
 
 
-def study(told: Mapping[str, Mapping[str, Mapping[str, float]]], path: Path = IMAGES / "merge_study.png") -> None:
-    """Crash rate and speed by demonstrations."""
-    figure, (left, right) = figure_of(2)
-    sizes = sorted({int(size) for name, cells in told.items() if name != "expert" for size in cells})
-    for name, cells in told.items():
-        if name == "expert":
-            for axis, value in ((left, 100 * cells["0"]["crash_rate"]), (right, cells["0"]["mean_speed"])):
-                axis.axhline(value, color=COLORS[name], linestyle="--", linewidth=1.2, label="expert")
-            continue
-        # Side by side, so that intervals can be told apart.
-        at = np.array([sizes.index(int(size)) for size in cells]) + 0.1 * (list(COLORS).index(name) - 2.5)
-        rates = [100 * cell["crash_rate"] for cell in cells.values()]
-        widths = [100 * cell["ci95"] for cell in cells.values()]
-        bars = (np.minimum(rates, widths), widths)
-        left.errorbar(at, rates, bars, color=COLORS[name], marker="o", markersize=4, capsize=2, label=SHOWN[name])
-        speeds = [cell["mean_speed"] for cell in cells.values()]
-        right.plot(at, speeds, color=COLORS[name], marker="o", markersize=4, label=SHOWN[name])
-    for axis, title in ((left, "drives that end in a crash (%)"), (right, "mean speed (m/s)")):
+def study(told: Study, path: Path = IMAGES / "merge_study.png") -> None:
+    """Crash rate, speed and time to merge by demonstrations."""
+    figure, axes = figure_of(3, width=10.5)
+    sizes = sorted({size for name, cells in told.items() if name != "expert" for size in cells})
+    titles = {
+        "crashes": "drives that end in a crash (%)",
+        "speed": "mean speed (m/s)",
+        "seconds": "seconds until past the ramp",
+    }
+    for axis, (measure, title) in zip(axes, titles.items(), strict=True):
+        for name, cells in told.items():
+            if name == "expert":
+                axis.axhline(cells[0][measure][0], color=COLORS[name], linestyle="--", linewidth=1.2, label="expert")
+                continue
+            # Side by side, so that intervals can be told apart.
+            at = np.array([sizes.index(size) for size in cells]) + 0.1 * (list(COLORS).index(name) - 2.5)
+            means, widths = (np.array([cell[measure][i] for cell in cells.values()]) for i in (0, 1))
+            bars = (np.minimum(means, widths), widths)
+            axis.errorbar(at, means, bars, color=COLORS[name], marker="o", markersize=4, capsize=2, label=SHOWN[name])
         axis.set_xticks(range(len(sizes)), map(str, sizes))
         axis.set(title=title, xlabel="demonstrations")
-    left.legend(frameon=False, fontsize=8)
+    axes[0].legend(frameon=False, fontsize=8)
     save(figure, path)
 
 
