@@ -19,10 +19,10 @@ def first_at(result, least):
 def main() -> None:
     arguments = with_data(seeds_parser(__doc__))
 
-    def row(row, algorithm, env, asked, *, seeds, num_demos=4, max_seconds=None, max_steps=None, least=None):
+    def row(row, algorithm, env, asked, *, seeds, num_demos=4, every=20, max_seconds=None, max_steps=None, least=None):
         demos = arguments.data / "gail_experts" / f"{env}.npz"
         chosen = [algorithm, env] if algorithm != "gail" else [algorithm, env, "--forward", "sac"]
-        options = ["--num-demos", num_demos, "--subsample", 20]
+        options = ["--num-demos", num_demos, *(["--subsample", every] if every > 1 else [])]
 
         def one(seed):
             return menura("train", *chosen, "--demos", demos, *options, "--seed", seed)
@@ -81,8 +81,20 @@ def main() -> None:
         max_steps=500_100,
         least=0.95,
     )
+    # Their values are those of one step after another: where steps were left out, nothing connects the rest.
     for algorithm in ("sqil", "lsiq"):
         for env in ("Hopper-v5", "HalfCheetah-v5"):
+            for num_demos in (4, 1):
+                text = f"{num_demos} whole episode{'s' if num_demos > 1 else ''}"
+                row(
+                    f"{algorithm}, {env}, {text}",
+                    algorithm,
+                    env,
+                    "return reported",
+                    seeds=range(3),
+                    num_demos=num_demos,
+                    every=1,
+                )
             row(
                 f"{algorithm}, {env}, 4 episodes, every 20th pair",
                 algorithm,

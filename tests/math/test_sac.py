@@ -1,5 +1,8 @@
 """Replay and soft actor-critic by hand: the ring's wrap, the target, the temperature, the squashed density."""
 
+import dataclasses
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -130,3 +133,34 @@ def test_the_reward_handed_over_is_applied_to_what_is_drawn():
 def test_a_replay_smaller_than_a_rollout_is_refused():
     with pytest.raises(RequestError, match="replay_size"):
         SMALL["sac"].steps_per_update(100)
+
+
+@pytest.mark.parametrize("kind", ["box", "discrete"])
+def test_the_unit_of_observations_does_not_matter_where_they_are_standardized(kind):
+    """What is learned from observations in other units is the same; without it, it is not."""
+    spec, unit, zero = SPECS[kind], np.array([1e3, 1.0, 0.01]), np.array([5.0, 0.0, -2.0])
+    rows = random_transitions(spec, (12, 4))
+    scaled = eqx.tree_at(
+        lambda t: (t.obs, t.next_obs),
+        rows,
+        [jnp.asarray(np.asarray(x) * unit + zero, jnp.float32) for x in (rows.obs, rows.next_obs)],
+    )
+
+    def learned(batch, **changes):
+        learner = dataclasses.replace(SMALL["sac"], learning_starts=0, num_updates=4, **changes)
+        state, _ = learner.update(learner.init(spec, key=jax.random.key(0)), batch, batch.reward, key=jax.random.key(1))
+        assert int(state.num_learned) == 1
+        return state
+
+    def outputs(state, obs):
+        values = jax.vmap(lambda o, a: state.target_q(o, a))(obs, rows.action[0])
+        return [values, *(jax.vmap(part.network)(jax.vmap(part.norm or (lambda o: o))(obs)) for part in
+                          (state.policy, state.average))]  # fmt: skip
+
+    plain, changed = learned(rows, standardize_observations=True), learned(scaled, standardize_observations=True)
+    np.testing.assert_allclose(plain.policy.norm.mean, jnp.mean(rows.obs.reshape(-1, 3), axis=0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(plain.policy.norm.var, jnp.var(rows.obs.reshape(-1, 3), axis=0), rtol=1e-4)
+    for one, other in zip(outputs(plain, rows.obs[0]), outputs(changed, scaled.obs[0]), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-3)
+    as_they_are = zip(outputs(learned(rows), rows.obs[0]), outputs(learned(scaled), scaled.obs[0]), strict=True)
+    assert max(float(jnp.max(jnp.abs(one - other))) for one, other in as_they_are) > 0.1

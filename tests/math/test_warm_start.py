@@ -22,6 +22,7 @@ from tests.learners import SMALL, SPECS, random_transitions
 SOFT_DQN = DQN(num_updates=20, batch_size=8, replay_size=48, learning_starts=0, temperature=0.3, activation="tanh",
                hidden_sizes=(8,), learning_rate=1e-2, initial_exploration=0.0, final_exploration=0.0)  # fmt: skip
 SAC_LIKE_BC = dataclasses.replace(SMALL["sac"], activation="tanh", linear_mean=True)
+STANDARDIZING = dataclasses.replace(SMALL["sac"], standardize_observations=True)
 
 
 def cloned(spec, hidden_sizes=(8,), activation="tanh", seed=0):
@@ -53,6 +54,21 @@ def test_a_real_policy_goes_on_with_the_same_mean_actions(name):
     again = taken_over(learner, spec, taken)
     for a, b in zip(jax.tree.leaves(taken), jax.tree.leaves(again), strict=True):
         assert_allclose(a, b, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["box", "discrete"])
+def test_a_cloned_policy_keeps_its_statistics_where_sac_standardizes(kind):
+    spec, learner = SPECS[kind], dataclasses.replace(SAC_LIKE_BC, standardize_observations=True)
+    policy = cloned(spec)
+    state = begun_with(learner.init(spec, key=jax.random.key(0)), taken_over(learner, spec, policy))
+    state = learner.store(state, random_transitions(spec, (3, 4)))
+    for part in (state.policy, state.average, state.q, state.target_q):
+        assert_allclose(part.norm.mean, policy.norm.mean, rtol=1e-5)
+    if kind == "box":
+        assert_allclose([state.policy(o) for o in OBS], [policy(o) for o in OBS], rtol=1e-4, atol=1e-4)
+    else:
+        want = [policy.distribution(o).log_probs for o in OBS]
+        assert_allclose([state.policy.distribution(o).log_probs for o in OBS], want, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["ppo", "sac"])
@@ -153,10 +169,14 @@ def test_a_policy_cloned_without_an_environment_acts_within_other_bounds_as_it_d
 def test_before_squashing_by_hand():
     at = jnp.array([-0.95, 0.0, 0.5, 0.95, 1.0, 3.0])
     edge, slope = np.arctanh(0.95), 1 / (1 - 0.95**2)
-    want = [-edge, 0.0, np.arctanh(0.5), edge, edge + 0.05 * slope, edge + 2.05 * slope]
+    want = [-edge, 0.0, np.arctanh(0.5), edge, edge + np.log1p(0.05 * slope), edge + np.log1p(2.05 * slope)]
     assert_allclose(before_squashing(at), want, rtol=1e-4)
     gradient = jax.grad(lambda x: jnp.sum(before_squashing(x)))(at)
-    assert_allclose(gradient[jnp.array([1, 2, 5])], [1.0, 4 / 3, slope], rtol=1e-4)
+    assert_allclose(gradient[jnp.array([1, 2, 5])], [1.0, 4 / 3, slope / (1 + 2.05 * slope)], rtol=1e-4)
+    # Both sides of the seam have the same slope.
+    seam = jax.grad(lambda x: jnp.sum(before_squashing(x)))(jnp.array([0.9499, 0.9501]))
+    assert_allclose(seam[0], seam[1], rtol=5e-3)
+    assert_allclose(before_squashing(-at), -before_squashing(at), rtol=1e-6)
 
 
 def values_of(**changes):
@@ -175,6 +195,10 @@ REFUSED = {
                                         "SAC's policy can only go on in sac"),
     "squashed, and not told": (SAC_LIKE_BC, dataclasses.replace(SMALL["sac"], activation="tanh").init(
         SPECS["box"], key=jax.random.key(0)).policy, "leave out --linear-mean"),
+    "of standardized observations": (SMALL["sac"], STANDARDIZING.init(
+        SPECS["box"], key=jax.random.key(0)).policy, "pass --standardize-observations"),
+    "of observations as they are": (STANDARDIZING, SMALL["sac"].init(
+        SPECS["box"], key=jax.random.key(0)).policy, "leave out --standardize-observations"),
     "a learner that does not act": (SMALL["bc"], cloned(SPECS["box"]), "leave out the warm start"),
 }  # fmt: skip
 

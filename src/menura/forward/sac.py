@@ -24,7 +24,7 @@ from menura.core import (
 from menura.encoders import Encoder
 from menura.forward.off_policy import AbstractReplayLearner, rollout_size, running_average
 from menura.forward.on_policy import moved
-from menura.networks import Activation, Categorical, DiagonalGaussian, Network, make_network
+from menura.networks import Activation, Categorical, DiagonalGaussian, Network, Norm, make_network, make_norm
 from menura.replay import Replay, sample_rows
 
 UNIFORM_LOG_STD = math.log(math.pi / math.sqrt(12))
@@ -64,9 +64,14 @@ LINEAR_UNTIL = 0.95
 
 
 def before_squashing(mean: Float[Array, " action"]) -> Float[Array, " action"]:
-    """What tanh turns into ``mean``; past ±0.95, where that runs away, it goes on along its tangent."""
+    """What tanh turns into ``mean``; past ±0.95, where that runs away, it grows as a logarithm, from the same slope.
+
+    A clone of clipped actions has means far past the bounds. Taken further, their entropy would be hundreds of nats
+    too low, and a learned temperature would undo the clone to raise it.
+    """
     inside = jnp.clip(mean, -LINEAR_UNTIL, LINEAR_UNTIL)
-    return jnp.arctanh(inside) + (mean - inside) / (1 - LINEAR_UNTIL**2)
+    beyond = (mean - inside) / (1 - LINEAR_UNTIL**2)
+    return jnp.arctanh(inside) + jnp.sign(beyond) * jnp.log1p(jnp.abs(beyond))
 
 
 class TanhGaussian(eqx.Module):
@@ -108,18 +113,25 @@ class TanhGaussian(eqx.Module):
         return jnp.sum(normal - stretch)
 
 
+def standardized(obs: Observed[Array, " obs"], norm: Norm | None) -> Observed[Array, " obs"]:
+    """An observation in the units of these statistics, or as it is where there are none."""
+    return obs if norm is None else norm(obs)
+
+
 class SquashedPolicy(AbstractPolicy):
     """Mean and log-deviation from one network, squashed into the bounds; [-1, 1] where there are none."""
 
     network: Network
     center: Float[Array, " action"]
     half_width: Float[Array, " action"]
+    norm: Norm | None = None
+    """What observations are standardized by before the network sees them."""
     linear_mean: bool = eqx.field(static=True, default=False)
     """Whether the network's mean is that of the action, and not of what is squashed."""
 
     def distribution(self, obs):
         """The distribution over actions for one observation."""
-        mean, log_std = jnp.split(self.network(obs), 2)
+        mean, log_std = jnp.split(self.network(standardized(obs, self.norm)), 2)
         mean = before_squashing(mean) if self.linear_mean else mean
         log_std = jnp.clip(log_std + UNIFORM_LOG_STD, -20.0, 2.0)
         center, half_width = jax.lax.stop_gradient((self.center, self.half_width))
@@ -127,13 +139,15 @@ class SquashedPolicy(AbstractPolicy):
 
 
 class LogitPolicy(AbstractPolicy):
-    """Logits from a network over observations as they are."""
+    """Logits from a network."""
 
     network: Network
+    norm: Norm | None = None
+    """What observations are standardized by before the network sees them."""
 
     def distribution(self, obs):
         """The distribution over actions for one observation."""
-        return Categorical(self.network(obs))
+        return Categorical(self.network(standardized(obs, self.norm)))
 
 
 class TwinQ(eqx.Module):
@@ -142,6 +156,8 @@ class TwinQ(eqx.Module):
     networks: tuple[Network, Network]
     center: Float[Array, " action"] | None
     half_width: Float[Array, " action"] | None
+    norm: Norm | None
+    """What observations are standardized by before the networks see them."""
 
     def __init__(
         self,
@@ -150,9 +166,11 @@ class TwinQ(eqx.Module):
         *,
         activation: Activation,
         encoder: Encoder = "nature",
+        norm: Norm | None = None,
         key: PRNGKeyArray,
     ):
         """Two fresh networks: of the observation, and of the action scaled to [-1, 1] where it is real."""
+        self.norm = norm
         self.center = self.half_width = None
         beside_size, out_size = 0, 1
         if isinstance(spec.actions, DiscreteActions):
@@ -176,6 +194,7 @@ class TwinQ(eqx.Module):
 
     def of_all(self, obs: Observed[Array, " obs"]) -> Float[Array, "twins actions"]:
         """Both values of every discrete action."""
+        obs = standardized(obs, self.norm)
         return jnp.stack([network(obs) for network in self.networks])
 
     def __call__(self, obs: Observed[Array, " obs"], action: Array) -> Float[Array, " twins"]:
@@ -183,7 +202,7 @@ class TwinQ(eqx.Module):
         if self.center is None or self.half_width is None:
             return self.of_all(obs)[:, action]
         center, half_width = jax.lax.stop_gradient((self.center, self.half_width))
-        scaled = (action - center) / half_width
+        obs, scaled = standardized(obs, self.norm), (action - center) / half_width
         return jnp.stack([network(obs, scaled)[0] for network in self.networks])
 
 
@@ -202,6 +221,11 @@ class SACState(eqx.Module):
     """Environment steps so far."""
     num_learned: Int[Array, ""]
     """Updates that learned so far."""
+
+
+def with_norm(state: SACState, norm: Norm) -> SACState:
+    """The state with these statistics of observations everywhere, also in the target copies and the average."""
+    return eqx.tree_at(lambda s: [part.norm for part in (s.policy, s.average, s.q, s.target_q)], state, [norm] * 4)
 
 
 class SAC(AbstractReplayLearner):
@@ -237,6 +261,9 @@ class SAC(AbstractReplayLearner):
     """Non-linearity of both."""
     encoder: Encoder = "nature"
     """What reads pictures, before the hidden layers: nature (Mnih et al. 2015) or residual (Espeholt et al. 2018)."""
+    standardize_observations: bool = False
+    """Networks see observations in units of the mean and spread of all those seen, as those of TRPO and PPO do: for
+    observations of which some are a thousand times as large as others."""
     linear_mean: bool = False
     """The policy's network gives the mean action itself, not what is squashed into it, as one cloned by bc does."""
     critic_steps: int = 0
@@ -263,14 +290,15 @@ class SAC(AbstractReplayLearner):
             encoder=self.encoder,
             key=policy_key,
         )
+        norm = make_norm(spec) if self.standardize_observations else None
         if isinstance(spec.actions, DiscreteActions):
-            policy = LogitPolicy(network)
+            policy = LogitPolicy(network, norm)
         else:
             box = spec.actions
             policy = SquashedPolicy(
-                network, jnp.asarray(box.center), jnp.asarray(box.half_width), linear_mean=self.linear_mean
+                network, jnp.asarray(box.center), jnp.asarray(box.half_width), norm, linear_mean=self.linear_mean
             )
-        q = TwinQ(spec, self.hidden_sizes, activation=self.activation, encoder=self.encoder, key=q_key)
+        q = TwinQ(spec, self.hidden_sizes, activation=self.activation, encoder=self.encoder, norm=norm, key=q_key)
         log_temperature = jnp.log(jnp.asarray(self.initial_temperature, jnp.float32))
         weights: Any = (network, q.networks, log_temperature)
         opt_state = tuple(self._optimizer.init(part) for part in weights)
@@ -301,10 +329,11 @@ class SAC(AbstractReplayLearner):
         return self.learn(state, lambda step: step.reward, key=key, penalty=penalty)
 
     def store(self, state: SACState, batch: Transition) -> SACState:
-        """A rollout ``[time, env]`` into the replay."""
+        """A rollout ``[time, env]`` into the replay, and into the statistics of observations."""
         rows = flatten_time(batch)
         seen = state.num_seen + rows.reward.shape[0]
-        return eqx.tree_at(lambda s: (s.replay, s.num_seen), state, (state.replay.add(rows), seen))
+        state = eqx.tree_at(lambda s: (s.replay, s.num_seen), state, (state.replay.add(rows), seen))
+        return state if state.policy.norm is None else with_norm(state, state.policy.norm.add(rows.obs))
 
     def replay(self, state: SACState) -> Replay:
         """What it learns from."""

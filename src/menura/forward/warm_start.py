@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from menura.core import AbstractPolicy, BoxActions, DiscreteActions, RequestError, Spec, Vector
 from menura.forward.q_values import QPolicy
-from menura.forward.sac import UNIFORM_LOG_STD, LogitPolicy, SquashedPolicy
+from menura.forward.sac import UNIFORM_LOG_STD, LogitPolicy, SACState, SquashedPolicy, with_norm
 from menura.networks import CategoricalPolicy, GaussianPolicy, Network, Norm, PictureNetwork, RunningNorm
 
 SETTLED = 1e9
@@ -40,9 +40,9 @@ def taken_over(learner: Any, spec: Spec, policy: AbstractPolicy, *, options: str
             log_std = jnp.full_like(policy.log_std, learner.initial_log_std)
             return eqx.tree_at(lambda p: (p.norm, p.log_std), policy, (settled(policy.norm), log_std))
         case (LogitPolicy(), CategoricalPolicy()):
-            return LogitPolicy(without_norm(policy.network, policy.norm))
+            return LogitPolicy(*network_and_norm(policy, keep=own.norm is not None))
         case (SquashedPolicy(), GaussianPolicy()):
-            return squashed(within_bounds(policy, spec.actions))
+            return squashed(within_bounds(policy, spec.actions), keep_norm=own.norm is not None)
         case (QPolicy(), CategoricalPolicy() | LogitPolicy()):
             return as_values(own, policy, learner.temperature)
         case _:
@@ -56,12 +56,21 @@ def begun_with(state: Any, policy: AbstractPolicy) -> Any:
     if isinstance(policy, QPolicy):
         return eqx.tree_at(lambda s: (s.values, s.target_values, s.average), state, (policy.values,) * 3)
     names = [name for name in ("policy", "average") if hasattr(state, name)]
-    return eqx.tree_at(lambda s: [getattr(s, name) for name in names], state, [policy] * len(names))
+    state = eqx.tree_at(lambda s: [getattr(s, name) for name in names], state, [policy] * len(names))
+    norm = getattr(policy, "norm", None)
+    return with_norm(state, norm) if isinstance(state, SACState) and norm is not None else state
 
 
 def settled(norm: Norm) -> Norm:
     """Statistics that new observations hardly move."""
     return eqx.tree_at(lambda n: n.count, norm, jnp.full_like(norm.count, SETTLED))
+
+
+def network_and_norm(policy: Any, *, keep: bool) -> tuple[Network, Norm | None]:
+    """A policy's network and its settled statistics, or the network on observations as they are, and ``None``."""
+    if policy.norm is None:
+        return policy.network, None
+    return (policy.network, settled(policy.norm)) if keep else (without_norm(policy.network, policy.norm), None)
 
 
 def without_norm(network: Network, norm: Norm) -> Network:
@@ -109,19 +118,19 @@ def within_bounds(policy: GaussianPolicy, actions: Any) -> GaussianPolicy:
     return GaussianPolicy(policy.norm, network, policy.log_std + jnp.log(stretch), center, half_width, actions.bounded)
 
 
-def squashed(policy: GaussianPolicy) -> SquashedPolicy:
+def squashed(policy: GaussianPolicy, *, keep_norm: bool) -> SquashedPolicy:
     """A policy of SAC with the same mean actions, where they lie within the bounds, and one deviation everywhere."""
-    network = without_norm(policy.network, policy.norm)
+    network, norm = network_and_norm(policy, keep=keep_norm)
     weight, bias = network.weights[-1], network.biases[-1]
     log_std = jnp.full_like(bias, SQUASHED_LOG_STD - UNIFORM_LOG_STD)
     last = jnp.concatenate([weight, jnp.zeros_like(weight)]), jnp.concatenate([bias, log_std])
     network = eqx.tree_at(lambda n: (n.weights[-1], n.biases[-1]), network, last)
-    return SquashedPolicy(network, policy.center, policy.half_width, linear_mean=True)
+    return SquashedPolicy(network, policy.center, policy.half_width, norm, linear_mean=True)
 
 
 def as_values(own: QPolicy, policy: CategoricalPolicy | LogitPolicy, temperature: float) -> QPolicy:
     """Q = τ · logits, whose soft policy exp(Q / τ) is the one begun with; of the kind that ``own`` is."""
-    network = policy.network if isinstance(policy, LogitPolicy) else without_norm(policy.network, policy.norm)
+    network, _ = network_and_norm(policy, keep=False)
     last = temperature * network.weights[-1], temperature * network.biases[-1]
     network = eqx.tree_at(lambda n: (n.weights[-1], n.biases[-1]), network, last)
     if own.values.obs_scale is not None:
@@ -176,6 +185,15 @@ def _require_fit(own: Any, spec: Spec, policy: Any, temperature: float, options:
         raise RequestError(
             "The policy to begin with has a network of another shape than this learner's: "
             f"pass {options}hidden-sizes {sizes} {options}activation {network.activation}."
+        )
+    if (
+        isinstance(policy, LogitPolicy | SquashedPolicy)
+        and isinstance(own, LogitPolicy | SquashedPolicy)
+        and (policy.norm is None) != (own.norm is None)
+    ):
+        seen, how = ("as they are", "leave out") if policy.norm is None else ("standardized", "pass")
+        raise RequestError(
+            f"The policy to begin with sees observations {seen}: {how} {options}standardize-observations."
         )
     if isinstance(own, SquashedPolicy):
         is_linear = not isinstance(policy, SquashedPolicy) or policy.linear_mean

@@ -12,6 +12,7 @@ from typing import Any
 
 from menura.core import AbstractForwardLearner, AbstractLearner, BoxActions, RequestError, Spec
 from menura.forward.q_values import QPolicy
+from menura.forward.sac import LogitPolicy, SquashedPolicy
 from menura.forward.warm_start import hidden_sizes, network_of
 from menura.networks import GaussianPolicy
 from menura.run.registry import ALGORITHMS, FORWARD, HOLDS, REGULARIZERS, named, replaced
@@ -414,6 +415,8 @@ def warm_fields(preset: Preset, policy: Any) -> dict[str, Any]:
         fields |= {"obs_scale": policy.values.obs_scale} if isinstance(policy, QPolicy) else {}
     if forward == "sac":
         fields["linear_mean"] = isinstance(policy, GaussianPolicy) or getattr(policy, "linear_mean", False)
+        if isinstance(policy, SquashedPolicy | LogitPolicy):
+            fields["standardize_observations"] = policy.norm is not None
     # Presets with sac have cloning in the policy's step by themselves, as far as they want it.
     own = WARM.get(preset.algorithm, {}) if prefix and forward != "sac" else {}
     return {prefix + name: value for name, value in fields.items()} | own
