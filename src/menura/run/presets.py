@@ -67,6 +67,7 @@ _SCORED_REPLAY = _REPLAY | {
     "num_score_steps": 16,
     # The score tells the expert from what the policy does now rather than from what it did long ago.
     "score_replay_size": 20_000,
+    "forward.standardize_observations": True,
     # Cloning helps at first, and would hold the policy back in the end: it fades over 64,000 steps.
     "bc_coef": 20.0,
     "bc_updates": 500,
