@@ -29,8 +29,16 @@ else:
 Metrics: TypeAlias = dict[str, Array]
 """Scalars by name, ``area/name``: what one update has to say of itself."""
 
-Penalty: TypeAlias = Callable[[Any], Array]
-"""A policy's to a scalar: what else an update of the policy lowers."""
+Penalty: TypeAlias = Callable[[Any, PRNGKeyArray], Array]
+"""Of a policy and a key to a scalar: what else an update of the policy lowers, on what it draws by the key.
+
+Every gradient step has a key of its own, so that many of them do not learn one draw by heart.
+"""
+
+
+def drawn_by(key: PRNGKeyArray, penalty: Penalty | None) -> Callable[[Any], Array] | None:
+    """A penalty on one draw, or none."""
+    return None if penalty is None else lambda policy: penalty(policy, key)
 
 
 class RequestError(ValueError):

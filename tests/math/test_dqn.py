@@ -191,7 +191,7 @@ def test_what_cannot_be_done_is_refused_in_one_sentence():
         learner.learn(state, lambda step: step.reward, key=key)
     with pytest.raises(RequestError, match="give it a temperature"):
         dataclasses.replace(learner, return_steps=1).learn(
-            state, lambda step: step.reward, key=key, penalty=lambda policy: jnp.zeros(())
+            state, lambda step: step.reward, key=key, penalty=lambda policy, key: jnp.zeros(())
         )
     with pytest.raises(RequestError, match="replay_size"):
         SMALL["dqn"].steps_per_update(100)

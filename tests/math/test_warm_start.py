@@ -142,7 +142,7 @@ def test_soft_values_are_drawn_to_the_demonstrations_by_the_penalty():
 
     @jax.jit
     def learned(state, weight):
-        penalty = lambda p: weight * distance_to_demos(p, p, demos)  # noqa: E731
+        penalty = lambda p, key: weight * distance_to_demos(p, p, demos)  # noqa: E731
         learned, metrics = SOFT_DQN.learn(state, lambda step: 0.0, key=jax.random.key(1), penalty=penalty)
         return SOFT_DQN.policy(learned), metrics["value/loss"]
 
@@ -318,8 +318,28 @@ def test_sacs_policy_step_is_drawn_to_the_demonstrations_by_the_penalty():
 
     @jax.jit
     def learned(state, weight):
-        penalty = lambda p: weight * distance_to_demos(p, p, demos)  # noqa: E731
+        penalty = lambda p, key: weight * distance_to_demos(p, p, demos)  # noqa: E731
         return sac.learn(state, lambda step: 0.0 * step.reward, key=jax.random.key(1), penalty=penalty)[0].policy
 
     without, drawn = (distance_to_demos(p, p, demos) for p in (learned(state, 0.0), learned(state, 100.0)))
     assert float(drawn) < 0.9 * float(without)
+
+
+@pytest.mark.parametrize("name", ["sac", "dqn", "ppo", "trpo"])
+def test_every_gradient_step_draws_the_penaltys_rows_anew(name):
+    """Many steps on one draw would learn it by heart. TRPO makes one step, whose line search needs one function."""
+    spec = SPECS["discrete"]
+    learner = SOFT_DQN if name == "dqn" else SMALL[name]
+    if name == "sac":
+        learner = dataclasses.replace(learner, learning_starts=0)
+    batch, seen = random_transitions(spec, (learner.num_steps, 4)), []
+
+    def penalty(policy, key):
+        jax.debug.callback(lambda data: seen.append(tuple(np.asarray(data).tolist())), jax.random.key_data(key))
+        return 0.0 * distance_to_demos(policy, policy, jax.tree.map(lambda x: x[0], batch))
+
+    state = learner.init(spec, key=jax.random.key(0))
+    jax.block_until_ready(learner.update(state, batch, batch.reward, key=jax.random.key(1), penalty=penalty))
+    jax.effects_barrier()
+    num_steps = {"ppo": getattr(learner, "num_epochs", 0) * getattr(learner, "num_minibatches", 0), "trpo": 1}
+    assert len(set(seen)) == num_steps.get(name) or len(set(seen)) == learner.num_updates

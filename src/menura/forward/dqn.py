@@ -18,6 +18,7 @@ from menura.core import (
     RequestError,
     Spec,
     Transition,
+    drawn_by,
     flatten_time,
 )
 from menura.encoders import Encoder
@@ -307,7 +308,8 @@ class DQN(AbstractReplayLearner):
             if demos is not None:
                 size = demos.reward.shape[0] if num_rows is None else num_rows
                 together = _after(sample_rows(demos, demos_key, num_demos, size), batch)
-            learned, td_error, metrics = self._gradient_step(state, learned, together, reward_of, target_range, penalty)
+            drawn = drawn_by(step_key, penalty)
+            learned, td_error, metrics = self._gradient_step(state, learned, together, reward_of, target_range, drawn)
             td_error = td_error[num_demos:]
             if learned[-1] is not None:
                 powered = priority(td_error, exponent=self.priority_exponent)
@@ -358,7 +360,7 @@ class DQN(AbstractReplayLearner):
         batch: Batch,
         reward_of: Callable[[Transition], Float[Array, ""]] | None,
         target_range: tuple[Hyper, Hyper] | None,
-        penalty: Penalty | None,
+        penalty: Callable[[Any], Array] | None,
     ) -> tuple[Any, Float[Array, " batch"], Metrics]:
         """The values one step on, the errors that were found, and the target's copy where it is due."""
         values, target_values, opt_state, num_learned, priorities = learned

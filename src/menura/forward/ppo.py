@@ -171,19 +171,20 @@ class PPO(AbstractForwardLearner):
         networks = (state.policy, value)
         weights, fixed = eqx.partition(networks, (trainable(state.policy), trainable(value)))
 
-        def loss_of(weights: Any, minibatch: Minibatch) -> tuple[Float[Array, ""], Metrics]:
+        def loss_of(weights: Any, minibatch: Minibatch, key: PRNGKeyArray) -> tuple[Float[Array, ""], Metrics]:
             policy, value = eqx.combine(weights, fixed)
             loss, metrics = self.loss(policy, value, minibatch)
-            return (loss if penalty is None else loss + penalty(policy)), metrics
+            return (loss if penalty is None else loss + penalty(policy, key)), metrics
 
         def one_epoch(carry, epoch_key):
             order = jax.random.permutation(epoch_key, size).reshape(self.num_minibatches, -1)
-            return jax.lax.scan(one_minibatch, carry, order)
+            return jax.lax.scan(one_minibatch, carry, (order, jax.random.split(epoch_key, self.num_minibatches)))
 
-        def one_minibatch(carry, index):
+        def one_minibatch(carry, drawn):
             weights, opt_state = carry
+            index, minibatch_key = drawn
             minibatch = jax.tree.map(lambda x: x[index], rows)
-            gradient, metrics = jax.grad(loss_of, has_aux=True)(weights, minibatch)
+            gradient, metrics = jax.grad(loss_of, has_aux=True)(weights, minibatch, minibatch_key)
             step, opt_state = self._optimizer.update(gradient, opt_state)
             return (optax.apply_updates(weights, step), opt_state), metrics
 

@@ -19,6 +19,7 @@ from menura.core import (
     Penalty,
     Spec,
     Transition,
+    drawn_by,
     flatten_time,
 )
 from menura.encoders import Encoder
@@ -384,7 +385,7 @@ class SAC(AbstractReplayLearner):
             sample_key, noise_key = jax.random.split(step_key)
             rows = draw(sample_key)
             new, metrics = self._gradient_step(
-                learned, rows, jax.vmap(reward_of)(rows), target_range, penalty, noise_key
+                learned, rows, jax.vmap(reward_of)(rows), target_range, drawn_by(step_key, penalty), noise_key
             )
             return (self._held(moves, learned, new) if self.critic_steps else new), metrics
 
@@ -418,7 +419,7 @@ class SAC(AbstractReplayLearner):
         rows: Transition,
         reward: Float[Array, " batch"],
         target_range: tuple[Hyper, Hyper] | None,
-        penalty: Penalty | None,
+        penalty: Callable[[Any], Array] | None,
         key: PRNGKeyArray,
     ):
         """Values, then policy, then temperature, then target copies."""

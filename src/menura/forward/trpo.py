@@ -11,7 +11,17 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from menura.core import AbstractForwardLearner, Hyper, Metrics, Penalty, RequestError, Spec, Transition, flatten_time
+from menura.core import (
+    AbstractForwardLearner,
+    Hyper,
+    Metrics,
+    Penalty,
+    RequestError,
+    Spec,
+    Transition,
+    drawn_by,
+    flatten_time,
+)
 from menura.encoders import Encoder
 from menura.forward.on_policy import (
     advantages,
@@ -205,7 +215,7 @@ class TRPO(AbstractForwardLearner):
         """One trust-region step of the policy on a rollout ``[time, env]``, then the value function's fit."""
         advantage, returns = advantages(state.value, batch, reward, gamma=self.gamma, gae_lambda=self.gae_lambda)
         obs, action, flat_advantage = flatten_time((batch.obs, batch.action, standardize(advantage)))
-        policy, metrics = self._policy_step(state.policy, obs, action, flat_advantage, penalty)
+        policy, metrics = self._policy_step(state.policy, obs, action, flat_advantage, drawn_by(key, penalty))
         # Departs from Schulman et al. 2016: the value function takes Adam steps on standardized returns instead of
         # a trust-region step of its own, because PPO and TRPO then share it.
         value, opt_state, value_loss = self._fit_value(
@@ -222,7 +232,12 @@ class TRPO(AbstractForwardLearner):
         return TRPOState(policy, with_observations(value, batch), opt_state, average), metrics
 
     def _policy_step(
-        self, policy: Policy, obs: Array, action: Array, advantage: Array, penalty: Penalty | None = None
+        self,
+        policy: Policy,
+        obs: Array,
+        action: Array,
+        advantage: Array,
+        penalty: Callable[[Policy], Array] | None = None,
     ) -> tuple[Policy, Metrics]:
         weights, fixed = eqx.partition(policy, trainable(policy))
         old, unravel = ravel_pytree(weights)

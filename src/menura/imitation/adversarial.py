@@ -253,9 +253,12 @@ class GAIL(AbstractHolder):
             return None, None, {}
         weight = self.bc_coef * jnp.clip(1 - state.num_updates / self.bc_updates, 0.0, 1.0)
         reference: Any = self.policy(state)
-        distance = distance_to_some(reference, demos, num_rows=self.score_batch_size, key=key)
-        metrics = {"cloning/loss": distance(reference), "cloning/weight": weight}
-        return lambda policy: weight * distance(policy), state.num_updates + 1, metrics
+
+        def distance(policy: Any, key: PRNGKeyArray) -> Float[Array, ""]:
+            return distance_to_some(policy, reference, demos, num_rows=self.score_batch_size, key=key)
+
+        metrics = {"cloning/loss": distance(reference, key), "cloning/weight": weight}
+        return lambda policy, key: weight * distance(policy, key), state.num_updates + 1, metrics
 
     def _reward_from_replay(
         self, forward: AbstractReplayLearner, state: GAILState, demos: ExpertData, key: PRNGKeyArray

@@ -58,13 +58,13 @@ def distance_to_demos(policy: Policy | SquashedPolicy, reference: Any, demos: Tr
 
 
 def distance_to_some(
-    reference: Any, demos: ExpertData, *, num_rows: int, key: PRNGKeyArray
-) -> Callable[[Any], Float[Array, ""]]:
-    """:func:`distance_to_demos` as a function of the policy, on steps drawn for one update."""
+    policy: Any, reference: Any, demos: ExpertData, *, num_rows: int, key: PRNGKeyArray
+) -> Float[Array, ""]:
+    """:func:`distance_to_demos` on ``num_rows`` steps that are drawn by the key."""
     # A number of its own, so that the other draws are those of a run without cloning.
     index = jax.random.randint(jax.random.fold_in(key, 1), (num_rows,), 0, demos.train_size)
     rows = jax.tree.map(lambda x: x[index], demos.train)
-    return lambda policy: distance_to_demos(policy, reference, rows)
+    return distance_to_demos(policy, reference, rows)
 
 
 class BCState(eqx.Module):

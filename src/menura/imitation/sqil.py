@@ -68,7 +68,7 @@ class SQIL(AbstractHolder):
             demos=expert,
             num_rows=demos.num_train,
             target_range=target_range,
-            penalty=self._cloning(state, demos, key),
+            penalty=self._cloning(state, demos),
         )
         if demos.heldout.obs.shape[0] > 0:
             metrics["loss/heldout"] = negative_log_likelihood(
@@ -76,9 +76,11 @@ class SQIL(AbstractHolder):
             )
         return state, metrics | {"reward/absorbing": absorbed}
 
-    def _cloning(self, state: Any, demos: ExpertData, key: PRNGKeyArray) -> Penalty | None:
-        """Cloning's loss on steps of the expert drawn for this update."""
+    def _cloning(self, state: Any, demos: ExpertData) -> Penalty | None:
+        """Cloning's loss."""
         if self.bc_coef == 0:
             return None
-        distance = distance_to_some(self.policy(state), demos, num_rows=CLONED_ROWS, key=key)
-        return lambda policy: self.bc_coef * distance(policy)
+        reference = self.policy(state)
+        return lambda policy, key: (
+            self.bc_coef * distance_to_some(policy, reference, demos, num_rows=CLONED_ROWS, key=key)
+        )
