@@ -369,7 +369,7 @@ PRESETS: tuple[Preset, ...] = (
     Preset("airl", "ppo", "box", 1_000_000, 32, {"reward_form": "auto", "forward.initial_log_std": -1.0}),
     Preset("gail", "sac", "discrete", 50_000, 8, _DISCRETE_REPLAY | {"num_score_steps": 16, "gradient_norm": 0.0}),
     Preset("gail", "sac", "box", 150_000, 8, _SCORED_REPLAY),
-    Preset("gail", "sac", "HalfCheetah", 80_000, 8, _SCORED_REPLAY),
+    Preset("gail", "sac", "HalfCheetah", 40_000, 8, _SCORED_REPLAY),
     Preset("gail", "sac", "Ant", 500_000, 8, _SCORED_REPLAY | {"forward.replay_size": 200_000}),
     *(Preset(algorithm, "trpo", family, 200_000, 128, _DRIVING) for algorithm in ("gail", "airl") for family in _ROADS),
     *(
