@@ -1,5 +1,7 @@
 """Small versions of every registered learner, and data for them."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,6 +41,14 @@ assert SMALL.keys() == ALGORITHMS.keys(), "Give every registered algorithm a sma
 
 VARIANTS = {
     "gail-sac": GAIL(forward=SMALL_SAC, reward_form="logit", num_score_steps=2, score_batch_size=16, hidden_sizes=(8,)),
+    "gail-sac-standardized": GAIL(
+        forward=dataclasses.replace(SMALL_SAC, standardize_observations=True),
+        reward_form="logit",
+        num_score_steps=2,
+        score_batch_size=16,
+        hidden_sizes=(8,),
+        bc_updates=3,
+    ),
     "sqil-dqn": SQIL(forward=DQN(**{**vars(SMALL_DQN), "temperature": 0.1})),
     "gail-dqn": GAIL(forward=SMALL_DQN, reward_form="logit", num_score_steps=2, score_batch_size=16, hidden_sizes=(8,)),
 }

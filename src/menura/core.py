@@ -32,13 +32,20 @@ Metrics: TypeAlias = dict[str, Array]
 Penalty: TypeAlias = Callable[[Any, PRNGKeyArray], Array]
 """Of a policy and a key to a scalar: what else an update of the policy lowers, on what it draws by the key.
 
-Every gradient step has a key of its own, so that many of them do not learn one draw by heart.
+A learner gives it another key at every gradient step, so that many of them do not learn one draw by heart, and one key
+to all that a line search compares.
 """
 
+DrawnPenalty: TypeAlias = Callable[[Any], Array]
+"""A :data:`Penalty` on one draw."""
 
-def drawn_by(key: PRNGKeyArray, penalty: Penalty | None) -> Callable[[Any], Array] | None:
-    """A penalty on one draw, or none."""
-    return None if penalty is None else lambda policy: penalty(policy, key)
+FOR_PENALTY = 0x70656E61
+"""What a penalty's key is folded with: no split of the same key gets there, as it does to small numbers."""
+
+
+def drawn_by(key: PRNGKeyArray, penalty: Penalty | None) -> DrawnPenalty | None:
+    """A penalty on the draw that belongs to a step's key, or none; independent of what else the step draws by it."""
+    return None if penalty is None else lambda policy: penalty(policy, jax.random.fold_in(key, FOR_PENALTY))
 
 
 class RequestError(ValueError):
@@ -235,7 +242,8 @@ class AbstractForwardLearner(eqx.Module):
     ) -> tuple[Any, Metrics]:
         """One improvement on a rollout ``[time, env]`` whose reward is ``reward``. Pure.
 
-        ``penalty`` is subtracted from the objective of the policy's step; a learner whose step cannot hold it refuses.
+        ``penalty``, on a draw of its own (:func:`drawn_by`), is subtracted from the objective of each of the policy's
+        steps; a learner whose step cannot hold it refuses.
         """
 
 

@@ -180,11 +180,13 @@ def test_another_expert_than_at_the_start_is_refused_on_resume(tmp_path, never_s
 
 
 def test_what_a_replay_holds_is_resumed_too(demos, tmp_path, never_stopped):
-    whole, state = never_stopped("gail-sac")
+    whole, state = never_stopped("gail-sac-standardized")
+    # So are the statistics of observations, which hold all steps ever seen.
+    assert int(state.forward.policy.norm.count) == int(state.forward.num_seen)
     # More steps than it holds: the ring has come round.
     assert int(state.forward.num_seen) > int(state.forward.replay.size) == state.forward.replay.capacity
     with pytest.raises(Stop):
-        launch(request("gail-sac", "jax", demos), out=tmp_path / "stopped", watchers=[StopsAfter(10)])
+        launch(request("gail-sac-standardized", "jax", demos), out=tmp_path / "stopped", watchers=[StopsAfter(10)])
     (stopped,) = (tmp_path / "stopped").rglob("config.json")
     same_numbers(whole, resume(stopped.parent))
 

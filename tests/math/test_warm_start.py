@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from menura.core import BoxActions, DiscreteActions, Images, RequestError, Spec, Vector
+from menura.core import BoxActions, DiscreteActions, Images, RequestError, Spec, Vector, drawn_by
 from menura.forward.dqn import DQN
 from menura.forward.sac import before_squashing
 from menura.forward.warm_start import begun_with, taken_over
@@ -17,7 +17,7 @@ from menura.imitation.bc import distance_to_demos
 from menura.networks import RunningNorm, make_policy
 from menura.run.presets import named_preset, warm_fields
 from menura.run.resolve import warm_policy
-from tests.learners import SMALL, SPECS, random_transitions
+from tests.learners import SMALL, SPECS, VARIANTS, expert_data, random_transitions
 
 SOFT_DQN = DQN(num_updates=20, batch_size=8, replay_size=48, learning_starts=0, temperature=0.3, activation="tanh",
                hidden_sizes=(8,), learning_rate=1e-2, initial_exploration=0.0, final_exploration=0.0)  # fmt: skip
@@ -62,13 +62,24 @@ def test_a_cloned_policy_keeps_its_statistics_where_sac_standardizes(kind):
     policy = cloned(spec)
     state = begun_with(learner.init(spec, key=jax.random.key(0)), taken_over(learner, spec, policy))
     state = learner.store(state, random_transitions(spec, (3, 4)))
-    for part in (state.policy, state.average, state.q, state.target_q):
+    for part in (state.policy, state.average):
         assert_allclose(part.norm.mean, policy.norm.mean, rtol=1e-5)
+    # The values see the learner's own observations: those of a fall are far from the clone's.
+    for part in (state.q, state.target_q):
+        assert_allclose(
+            part.norm.mean, jnp.mean(random_transitions(spec, (3, 4)).obs.reshape(12, 3), axis=0), rtol=1e-4
+        )
     if kind == "box":
         assert_allclose([state.policy(o) for o in OBS], [policy(o) for o in OBS], rtol=1e-4, atol=1e-4)
     else:
         want = [policy.distribution(o).log_probs for o in OBS]
         assert_allclose([state.policy.distribution(o).log_probs for o in OBS], want, rtol=1e-4, atol=1e-4)
+    # So does what goes on with a policy of SAC, however few observations that had seen.
+    earlier = eqx.tree_at(lambda p: p.norm, state.policy, policy.norm)
+    again = taken_over(learner, spec, earlier)
+    again = begun_with(learner.init(spec, key=jax.random.key(0)), again)
+    again = learner.store(again, random_transitions(spec, (3, 4)))
+    assert_allclose(again.policy.norm.mean, policy.norm.mean, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["ppo", "sac"])
@@ -123,6 +134,11 @@ def test_settings_are_those_of_what_is_begun_with_and_of_nothing_else():
     values = values_of(dueling=True, obs_scale=(1.0, 2.0, 3.0))
     found = warm_fields(named_preset("dqn-discrete"), values)
     assert (found["dueling"], found["obs_scale"], found["hidden_sizes"]) == (True, (1.0, 2.0, 3.0), (8,))
+    for learner in (STANDARDIZING, SMALL["sac"]):
+        policy = learner.init(SPECS["box"], key=jax.random.key(0)).policy
+        found = warm_fields(named_preset("gail-sac-box"), policy)
+        assert found["forward.standardize_observations"] == learner.standardize_observations
+    assert "forward.standardize_observations" not in warm_fields(named_preset("gail-sac-box"), cloned(SPECS["box"]))
     assert not {"dueling", "obs_scale"} & warm_fields(named_preset("ppo-discrete"), values).keys()
 
 
@@ -341,5 +357,28 @@ def test_every_gradient_step_draws_the_penaltys_rows_anew(name):
     state = learner.init(spec, key=jax.random.key(0))
     jax.block_until_ready(learner.update(state, batch, batch.reward, key=jax.random.key(1), penalty=penalty))
     jax.effects_barrier()
-    num_steps = {"ppo": getattr(learner, "num_epochs", 0) * getattr(learner, "num_minibatches", 0), "trpo": 1}
-    assert len(set(seen)) == num_steps.get(name) or len(set(seen)) == learner.num_updates
+    num_steps = {
+        "ppo": lambda: learner.num_epochs * learner.num_minibatches,
+        "trpo": lambda: 1,
+    }.get(name, lambda: learner.num_updates)()
+    assert len(set(seen)) == num_steps
+
+
+def test_a_penaltys_key_is_none_that_the_step_draws_by_itself():
+    key = jax.random.key(3)
+    drawn = drawn_by(key, lambda policy, key: jax.random.key_data(key))
+    assert drawn(None).tolist() not in jax.random.key_data(jax.random.split(key, 600)).tolist()
+    assert drawn_by(key, None) is None
+
+
+def test_clonings_part_is_of_the_rows_that_the_key_draws():
+    spec = SPECS["box"]
+    demos, sqil = expert_data(spec), dataclasses.replace(SMALL["sqil"], bc_coef=1.0)
+    gail = dataclasses.replace(VARIANTS["gail-sac"], bc_updates=10)
+    of_sqil, of_gail = (learner.init(spec, key=jax.random.key(0)) for learner in (sqil, gail))
+    for penalty, policy in (
+        (sqil._cloning(of_sqil, demos), sqil.policy(of_sqil)),
+        (gail._cloning(of_gail, demos, jax.random.key(1))[0], gail.policy(of_gail)),
+    ):
+        one, again, other = (float(penalty(policy, jax.random.key(number))) for number in (2, 2, 3))
+        assert one == again != other

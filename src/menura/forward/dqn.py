@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from menura.core import (
     AbstractPolicy,
+    DrawnPenalty,
     Hyper,
     Metrics,
     Penalty,
@@ -360,7 +361,7 @@ class DQN(AbstractReplayLearner):
         batch: Batch,
         reward_of: Callable[[Transition], Float[Array, ""]] | None,
         target_range: tuple[Hyper, Hyper] | None,
-        penalty: Callable[[Any], Array] | None,
+        penalty: DrawnPenalty | None,
     ) -> tuple[Any, Float[Array, " batch"], Metrics]:
         """The values one step on, the errors that were found, and the target's copy where it is due."""
         values, target_values, opt_state, num_learned, priorities = learned

@@ -47,8 +47,8 @@ class AbstractReplayLearner(AbstractForwardLearner):
         """Gradient steps on the replay, with ``reward_of`` applied to every transition when it is drawn.
 
         With flat ``demos``, half of each batch is drawn from the first ``num_rows`` of them, or all; with a
-        ``target_range``, what values are drawn to is clipped to it. ``penalty`` is subtracted from the objective of the
-        policy's steps. Pure.
+        ``target_range``, what values are drawn to is clipped to it. ``penalty``, on a draw of its own at each step
+        (:func:`menura.core.drawn_by`), is subtracted from the objective of the policy's steps. Pure.
         """
 
     @abc.abstractmethod

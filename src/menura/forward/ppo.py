@@ -9,7 +9,18 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from menura.core import AbstractForwardLearner, Hyper, Metrics, Penalty, RequestError, Spec, Transition, flatten_time
+from menura.core import (
+    FOR_PENALTY,
+    AbstractForwardLearner,
+    Hyper,
+    Metrics,
+    Penalty,
+    RequestError,
+    Spec,
+    Transition,
+    drawn_by,
+    flatten_time,
+)
 from menura.encoders import Encoder
 from menura.forward.on_policy import (
     advantages,
@@ -174,11 +185,13 @@ class PPO(AbstractForwardLearner):
         def loss_of(weights: Any, minibatch: Minibatch, key: PRNGKeyArray) -> tuple[Float[Array, ""], Metrics]:
             policy, value = eqx.combine(weights, fixed)
             loss, metrics = self.loss(policy, value, minibatch)
-            return (loss if penalty is None else loss + penalty(policy, key)), metrics
+            drawn = drawn_by(key, penalty)
+            return (loss if drawn is None else loss + drawn(policy)), metrics
 
         def one_epoch(carry, epoch_key):
             order = jax.random.permutation(epoch_key, size).reshape(self.num_minibatches, -1)
-            return jax.lax.scan(one_minibatch, carry, (order, jax.random.split(epoch_key, self.num_minibatches)))
+            keys = jax.random.split(jax.random.fold_in(epoch_key, FOR_PENALTY), self.num_minibatches)
+            return jax.lax.scan(one_minibatch, carry, (order, keys))
 
         def one_minibatch(carry, drawn):
             weights, opt_state = carry

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from menura.core import (
     AbstractPolicy,
     DiscreteActions,
+    DrawnPenalty,
     Hyper,
     Metrics,
     Observed,
@@ -224,9 +225,19 @@ class SACState(eqx.Module):
     """Updates that learned so far."""
 
 
-def with_norm(state: SACState, norm: Norm) -> SACState:
-    """The state with these statistics of observations everywhere, also in the target copies and the average."""
-    return eqx.tree_at(lambda s: [part.norm for part in (s.policy, s.average, s.q, s.target_q)], state, [norm] * 4)
+def with_observations(state: SACState, obs: Observed[Array, "batch obs"]) -> SACState:
+    """The state with these observations in its statistics, of the policies and of the values.
+
+    Those of a policy that was begun with stand fast, and the values have their own (:mod:`menura.forward.warm_start`).
+    """
+    if state.policy.norm is None or state.q.norm is None:
+        return state
+    of_policy, of_values = state.policy.norm.add(obs), state.q.norm.add(obs)
+    return eqx.tree_at(
+        lambda s: [part.norm for part in (s.policy, s.average, s.q, s.target_q)],
+        state,
+        [of_policy, of_policy, of_values, of_values],
+    )
 
 
 class SAC(AbstractReplayLearner):
@@ -334,7 +345,7 @@ class SAC(AbstractReplayLearner):
         rows = flatten_time(batch)
         seen = state.num_seen + rows.reward.shape[0]
         state = eqx.tree_at(lambda s: (s.replay, s.num_seen), state, (state.replay.add(rows), seen))
-        return state if state.policy.norm is None else with_norm(state, state.policy.norm.add(rows.obs))
+        return with_observations(state, rows.obs)
 
     def replay(self, state: SACState) -> Replay:
         """What it learns from."""
@@ -419,7 +430,7 @@ class SAC(AbstractReplayLearner):
         rows: Transition,
         reward: Float[Array, " batch"],
         target_range: tuple[Hyper, Hyper] | None,
-        penalty: Callable[[Any], Array] | None,
+        penalty: DrawnPenalty | None,
         key: PRNGKeyArray,
     ):
         """Values, then policy, then temperature, then target copies."""

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from menura.core import (
     AbstractForwardLearner,
+    DrawnPenalty,
     Hyper,
     Metrics,
     Penalty,
@@ -237,7 +238,7 @@ class TRPO(AbstractForwardLearner):
         obs: Array,
         action: Array,
         advantage: Array,
-        penalty: Callable[[Policy], Array] | None = None,
+        penalty: DrawnPenalty | None = None,
     ) -> tuple[Policy, Metrics]:
         weights, fixed = eqx.partition(policy, trainable(policy))
         old, unravel = ravel_pytree(weights)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from menura.core import AbstractPolicy, BoxActions, DiscreteActions, RequestError, Spec, Vector
 from menura.forward.q_values import QPolicy
-from menura.forward.sac import UNIFORM_LOG_STD, LogitPolicy, SACState, SquashedPolicy, with_norm
+from menura.forward.sac import UNIFORM_LOG_STD, LogitPolicy, SquashedPolicy
 from menura.networks import CategoricalPolicy, GaussianPolicy, Network, Norm, PictureNetwork, RunningNorm
 
 SETTLED = 1e9
@@ -27,8 +27,8 @@ def taken_over(learner: Any, spec: Spec, policy: AbstractPolicy, *, options: str
     """A policy as one of the forward ``learner``'s own, or one sentence that says why it cannot be.
 
     Its mean action (or its logits) is the same everywhere. Gaussian policies of TRPO and PPO get the deviation
-    ``initial_log_std``, and keep their observation statistics for good. ``options`` begins the names of the learner's
-    options on the command line.
+    ``initial_log_std``, and all policies keep their observation statistics for good. ``options`` begins the names of
+    the learner's options on the command line.
     """
     own: Any = jax.eval_shape(lambda key: learner.policy(learner.init(spec, key=key)), jax.random.key(0))
     _require_fit(own, spec, policy, getattr(learner, "temperature", 0.0), options)
@@ -45,6 +45,8 @@ def taken_over(learner: Any, spec: Spec, policy: AbstractPolicy, *, options: str
             return squashed(within_bounds(policy, spec.actions), keep_norm=own.norm is not None)
         case (QPolicy(), CategoricalPolicy() | LogitPolicy()):
             return as_values(own, policy, learner.temperature)
+        case (LogitPolicy() | SquashedPolicy(), LogitPolicy() | SquashedPolicy()) if policy.norm is not None:
+            return eqx.tree_at(lambda p: p.norm, policy, settled(policy.norm))
         case _:
             return policy
 
@@ -56,9 +58,7 @@ def begun_with(state: Any, policy: AbstractPolicy) -> Any:
     if isinstance(policy, QPolicy):
         return eqx.tree_at(lambda s: (s.values, s.target_values, s.average), state, (policy.values,) * 3)
     names = [name for name in ("policy", "average") if hasattr(state, name)]
-    state = eqx.tree_at(lambda s: [getattr(s, name) for name in names], state, [policy] * len(names))
-    norm = getattr(policy, "norm", None)
-    return with_norm(state, norm) if isinstance(state, SACState) and norm is not None else state
+    return eqx.tree_at(lambda s: [getattr(s, name) for name in names], state, [policy] * len(names))
 
 
 def settled(norm: Norm) -> Norm:

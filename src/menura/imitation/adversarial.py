@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from menura.core import (
+    FOR_PENALTY,
     AbstractForwardLearner,
     AnyArray,
     ExpertData,
@@ -257,7 +258,7 @@ class GAIL(AbstractHolder):
         def distance(policy: Any, key: PRNGKeyArray) -> Float[Array, ""]:
             return distance_to_some(policy, reference, demos, num_rows=self.score_batch_size, key=key)
 
-        metrics = {"cloning/loss": distance(reference, key), "cloning/weight": weight}
+        metrics = {"cloning/loss": distance(reference, jax.random.fold_in(key, FOR_PENALTY)), "cloning/weight": weight}
         return lambda policy, key: weight * distance(policy, key), state.num_updates + 1, metrics
 
     def _reward_from_replay(

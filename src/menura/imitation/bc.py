@@ -61,8 +61,7 @@ def distance_to_some(
     policy: Any, reference: Any, demos: ExpertData, *, num_rows: int, key: PRNGKeyArray
 ) -> Float[Array, ""]:
     """:func:`distance_to_demos` on ``num_rows`` steps that are drawn by the key."""
-    # A number of its own, so that the other draws are those of a run without cloning.
-    index = jax.random.randint(jax.random.fold_in(key, 1), (num_rows,), 0, demos.train_size)
+    index = jax.random.randint(key, (num_rows,), 0, demos.train_size)
     rows = jax.tree.map(lambda x: x[index], demos.train)
     return distance_to_demos(policy, reference, rows)
 
