@@ -61,13 +61,13 @@ _REPLAY = {
     "forward.learning_rate": 1e-3,
     # At 1 the first thousands of gradient steps are spent on entropy.
     "forward.initial_temperature": 0.05,
+    "forward.standardize_observations": True,
 }
 
 _SCORED_REPLAY = _REPLAY | {
     "num_score_steps": 16,
     # The score tells the expert from what the policy does now rather than from what it did long ago.
     "score_replay_size": 20_000,
-    "forward.standardize_observations": True,
     # Cloning helps at first, and would hold the policy back in the end: it fades over 64,000 steps.
     "bc_coef": 20.0,
     "bc_updates": 500,
@@ -369,6 +369,7 @@ PRESETS: tuple[Preset, ...] = (
     Preset("airl", "ppo", "box", 1_000_000, 32, {"reward_form": "auto", "forward.initial_log_std": -1.0}),
     Preset("gail", "sac", "discrete", 50_000, 8, _DISCRETE_REPLAY | {"num_score_steps": 16, "gradient_norm": 0.0}),
     Preset("gail", "sac", "box", 150_000, 8, _SCORED_REPLAY),
+    # Over before cloning has faded, and above the expert by then.
     Preset("gail", "sac", "HalfCheetah", 40_000, 8, _SCORED_REPLAY),
     Preset("gail", "sac", "Ant", 500_000, 8, _SCORED_REPLAY | {"forward.replay_size": 200_000}),
     *(Preset(algorithm, "trpo", family, 200_000, 128, _DRIVING) for algorithm in ("gail", "airl") for family in _ROADS),
@@ -384,7 +385,7 @@ PRESETS: tuple[Preset, ...] = (
     *(
         Preset(algorithm, "sac", family, total_steps, 8, fields)
         for algorithm in ("sqil", "lsiq")
-        for family, total_steps, fields in (("discrete", 50_000, _DISCRETE_REPLAY), ("box", 150_000, _REPLAY))
+        for family, total_steps, fields in (("discrete", 50_000, _DISCRETE_REPLAY), ("box", 50_000, _REPLAY))
     ),
 )
 
