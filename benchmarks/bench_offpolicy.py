@@ -81,11 +81,13 @@ def main() -> None:
         max_steps=500_100,
         least=0.95,
     )
-    # Their values are those of one step after another: where steps were left out, nothing connects the rest.
     for algorithm in ("sqil", "lsiq"):
         for env in ("Hopper-v5", "HalfCheetah-v5"):
-            for num_demos in (4, 1):
-                text = f"{num_demos} whole episode{'s' if num_demos > 1 else ''}"
+            for text, num_demos, every in (
+                ("4 whole episodes", 4, 1),
+                ("4 episodes, every 20th pair", 4, 20),
+                ("1 whole episode", 1, 1),
+            ):
                 row(
                     f"{algorithm}, {env}, {text}",
                     algorithm,
@@ -93,15 +95,8 @@ def main() -> None:
                     "return reported",
                     seeds=range(3),
                     num_demos=num_demos,
-                    every=1,
+                    every=every,
                 )
-            row(
-                f"{algorithm}, {env}, 4 episodes, every 20th pair",
-                algorithm,
-                env,
-                "return reported",
-                seeds=range(1),
-            )
 
 
 if __name__ == "__main__":
