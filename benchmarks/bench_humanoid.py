@@ -113,6 +113,23 @@ def main() -> None:
         data=data,
     )
     row(
+        "Humanoid, old masses, SQIL, 12 whole episodes",
+        twelve,
+        imitate("sqil", "Humanoid-v4"),
+        f"menura train sqil Humanoid-v4 {shown} --seed S",
+        seeds=range(3),
+        least=9_400,
+        data=data,
+    )
+    row(
+        "Humanoid, old masses, GAIL with SAC, 12 whole episodes",
+        "return reported",
+        imitate("gail", "Humanoid-v4", "--forward", "sac"),
+        f"menura train gail Humanoid-v4 --forward sac {shown} --seed S",
+        seeds=range(1),
+        data=data,
+    )
+    row(
         "Humanoid, old masses, cloning then GAIL with PPO, 12 whole episodes",
         "return reported",
         warm("--forward", "ppo"),

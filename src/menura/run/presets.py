@@ -73,6 +73,12 @@ _SCORED_REPLAY = _REPLAY | {
     "bc_updates": 500,
 }
 
+_BETWEEN_BOUNDS = {
+    # Its torques switch between their bounds, which leaves little entropy.
+    "forward.box_entropy": -6.0,
+    "forward.learning_rate": 3e-4,
+}
+
 _HUMANOID = {"num_steps": 64, "gamma": 0.995, "hidden_sizes": (256, 256), "activation": "silu"}
 _HUMANOID_PPO = _HUMANOID | {"num_epochs": 4, "num_minibatches": 4}
 
@@ -371,6 +377,16 @@ PRESETS: tuple[Preset, ...] = (
     Preset("gail", "sac", "box", 150_000, 8, _SCORED_REPLAY),
     # Over before cloning has faded, and above the expert by then.
     Preset("gail", "sac", "HalfCheetah", 40_000, 8, _SCORED_REPLAY),
+    Preset(
+        "gail",
+        "sac",
+        "Humanoid",
+        30_000,
+        8,
+        _SCORED_REPLAY
+        | _BETWEEN_BOUNDS
+        | {"bc_coef": 100.0, "gradient_norm": 0.0, "forward.initial_temperature": 0.01},
+    ),
     Preset("gail", "sac", "Ant", 500_000, 8, _SCORED_REPLAY | {"forward.replay_size": 200_000}),
     *(Preset(algorithm, "trpo", family, 200_000, 128, _DRIVING) for algorithm in ("gail", "airl") for family in _ROADS),
     *(
@@ -383,9 +399,11 @@ PRESETS: tuple[Preset, ...] = (
         for family in _ROADS
     ),
     *(Preset(algorithm, "sac", "discrete", 50_000, 8, _DISCRETE_REPLAY) for algorithm in ("sqil", "lsiq")),
-    # Once the learner is like the expert, the same steps pay 1 and 0, and nothing but cloning holds the policy there.
-    Preset("sqil", "sac", "box", 50_000, 8, _REPLAY | {"bc_coef": 10.0}),
-    Preset("lsiq", "sac", "box", 50_000, 8, _REPLAY),
+    # Once the learner is like the expert, the same steps pay 1 and 0, and little but cloning holds the policy there: it
+    # ends before it drifts away.
+    Preset("sqil", "sac", "box", 20_000, 8, _REPLAY | {"bc_coef": 10.0}),
+    Preset("sqil", "sac", "Humanoid", 20_000, 8, _REPLAY | {"bc_coef": 10.0} | _BETWEEN_BOUNDS),
+    Preset("lsiq", "sac", "box", 30_000, 8, _REPLAY),
 )
 
 
