@@ -382,3 +382,15 @@ def test_clonings_part_is_of_the_rows_that_the_key_draws():
     ):
         one, again, other = (float(penalty(policy, jax.random.key(number))) for number in (2, 2, 3))
         assert one == again != other
+
+
+def test_standardized_logits_go_on_as_soft_values_of_observations_as_they_are():
+    spec = SPECS["discrete"]
+    sac = dataclasses.replace(STANDARDIZING, hidden_sizes=(8,), activation="tanh")
+    state = sac.store(sac.init(spec, key=jax.random.key(0)), random_transitions(spec, (8, 4)))
+    last = jnp.asarray(np.random.default_rng(0).normal(0.0, 0.3, (4, 8)), jnp.float32)
+    policy = eqx.tree_at(lambda p: p.network.weights[-1], state.policy, last)
+    taken = taken_over(SOFT_DQN, spec, policy)
+    want = [policy.distribution(o).log_probs for o in OBS]
+    assert np.ptp(want) > 0.1
+    assert_allclose([taken.distribution(o).log_probs for o in OBS], want, rtol=1e-3, atol=1e-3)
