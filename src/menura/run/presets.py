@@ -403,7 +403,7 @@ PRESETS: tuple[Preset, ...] = (
     # Once the learner is like the expert, the same steps pay 1 and 0, and little but cloning holds the policy there: it
     # ends before it drifts away.
     Preset("sqil", "sac", "box", 20_000, 8, _REPLAY | {"bc_coef": 10.0}),
-    Preset("sqil", "sac", "Humanoid", 12_000, 8, _REPLAY | {"bc_coef": 10.0} | _BETWEEN_BOUNDS),
+    Preset("sqil", "sac", "Humanoid", 12_000, 8, _REPLAY | {"bc_coef": 100.0} | _BETWEEN_BOUNDS),
     Preset("lsiq", "sac", "box", 30_000, 8, _REPLAY),
 )
 
