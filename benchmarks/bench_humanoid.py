@@ -114,11 +114,10 @@ def main() -> None:
     )
     row(
         "Humanoid, old masses, SQIL, 12 whole episodes",
-        twelve,
+        "return reported",
         imitate("sqil", "Humanoid-v4"),
         f"menura train sqil Humanoid-v4 {shown} --seed S",
-        seeds=range(3),
-        least=9_400,
+        seeds=range(1),
         data=data,
     )
     row(
