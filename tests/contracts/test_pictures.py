@@ -264,6 +264,7 @@ def bytes_of(spec, shape):
         ("ppo", "residual", DiscreteActions(3)),
         ("trpo", "nature", BoxActions((-1.0, -1.0), (1.0, 1.0))),
         ("sac", "nature", BoxActions((-1.0, -1.0), (1.0, 1.0))),
+        ("gail-sac-standardized", "nature", BoxActions((-1.0, -1.0), (1.0, 1.0))),
         ("gail", "nature", DiscreteActions(3)),
         ("airl", "nature", DiscreteActions(3)),
         ("sqil", "nature", DiscreteActions(3)),
