@@ -44,15 +44,37 @@ def test_the_commands_of_the_page_run_as_written(repository, tmp_path, monkeypat
     assert "learner" in out
 
 
+def write_runner(folder):
+    """A model of its own, and demonstrations on it, by the names that the page gives them."""
+    model = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets" / "humanoid.xml"
+    (folder / "humanoid_old.xml").write_text(model.read_text())
+    env = make("Humanoid-v4", num_envs=2)
+    save(record(env, UniformPolicy(env.spec), 4, deterministic=False), folder / "Humanoid-v5-oldmass.npz")
+    env.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*Humanoid-v4 is out of date")
+def test_imitation_from_replay_runs_as_written(repository, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("envpool")
+    monkeypatch.chdir(tmp_path)
+    write_runner(tmp_path)
+    commands = commands_of(repository / "docs" / "humanoid.md", "Off-policy")
+    assert [words[2] for words in commands] == ["sqil", "gail"]
+    # Two updates that learn, of two gradient steps each.
+    short = ["--total-steps", "256", "--forward.learning-starts", "128", "--forward.num-updates", "2"]
+    short += ["--forward.replay-size", "512", "--eval-episodes", "1", "--logger", "csv"]
+    for words in commands:
+        code, out, err = run(capsys, *words[1:], *short)
+        assert code == 0, err
+        header, *rows = (Path(out.strip().splitlines()[-1]) / "metrics.csv").read_text().splitlines()
+        assert float(rows[-1].split(",")[header.split(",").index("value/loss")]) > 0
+
+
 @pytest.mark.filterwarnings("ignore:.*Humanoid-v4 is out of date")
 def test_cloning_on_a_model_of_ones_own_runs_as_written_and_is_filmed(repository, tmp_path, monkeypatch, capsys):
     pytest.importorskip("envpool")
     monkeypatch.chdir(tmp_path)
-    model = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets" / "humanoid.xml"
-    (tmp_path / "humanoid_old.xml").write_text(model.read_text())
-    env = make("Humanoid-v4", num_envs=2)
-    save(record(env, UniformPolicy(env.spec), 4, deterministic=False), tmp_path / "Humanoid-v5-oldmass.npz")
-    env.close()
+    write_runner(tmp_path)
     (train,) = commands_of(repository / "docs" / "humanoid.md", "From an expert with actions")
     code, out, err = run(capsys, *train[1:], "--total-steps", "512", "--num-batches", "1", "--logger", "csv")
     assert code == 0, err
