@@ -74,7 +74,7 @@ _SCORED_REPLAY = _REPLAY | {
 }
 
 _BETWEEN_BOUNDS = {
-    # Its torques switch between their bounds, which leaves little entropy.
+    # The torques of a humanoid that runs switch between their bounds, which leaves little entropy.
     "forward.box_entropy": -6.0,
     "forward.learning_rate": 3e-4,
 }
