@@ -281,8 +281,9 @@ class GAIL(AbstractHolder):
             # Departs from Kostrikov et al. 2019: what ending earns is measured from what living on earns on average,
             # because a score that is low wherever the learner goes would make every ending a relief.
             earned_absorbed = form(absorbed) - form(jnp.zeros(()))
-        # Departs from Kostrikov et al. 2019: the value of the absorbing state is summed instead of learned from
-        # transitions within it, because they are one in a thousand, and its target copies make it as slow as need be.
+        # Departs from Kostrikov et al. 2019: the value of the absorbing state is summed, the other form of section 4.2,
+        # instead of learned from transitions within it, because they are one in a thousand, and its target copies make
+        # it as slow as need be.
         # It is paid for the entropy that living aims at, so that entropy by itself makes no ending better or worse.
         # Nothing is done of the task after an ending, so that it pays 0 there.
         weighted = self.style_coef * earned_absorbed

@@ -32,7 +32,7 @@ class SQIL(AbstractHolder):
     """Share of the demonstrations kept from training; minus the mean log-likelihood of their actions is logged as
     loss/heldout."""
     bc_coef: float = 0.0
-    """Weight of cloning's loss beside: cloning that is regularized by soft values (Piot et al. 2014)."""
+    """Weight of cloning's loss beside."""
 
     @property
     def clones(self) -> bool:
