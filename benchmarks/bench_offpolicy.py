@@ -7,13 +7,23 @@ from pathlib import Path
 
 from by_seed import measure_seeds, menura, reaches, seeds_parser, spread, with_data
 
+from menura.environments.registry import make as make_env
+from menura.run.presets import find_preset, learner_of
+
 NAME, TITLE = "offpolicy", "Imitation from replay"
-UPDATES = "1 gradient step on 128 transitions every step"
 
 
 def first_at(result, least):
     """Environment steps at the first evaluation with this return; none where there was none."""
     return next((step for step, mean in result["evaluations"] if mean >= least), None)
+
+
+def gradient_steps(algorithm, env):
+    """What the preset of an environment does for every step that it takes there."""
+    preset = find_preset(algorithm, "sac", env, make_env(env).spec)
+    learner = learner_of(preset).forward
+    each = learner.num_updates / learner.steps_per_update(preset.num_envs)
+    return f"{each:g} gradient step{'s' if each > 1 else ''} on {learner.batch_size} transitions every step"
 
 
 def main() -> None:
@@ -35,7 +45,7 @@ def main() -> None:
             return (
                 f"return {spread([r['mean_return'] for r in results])} ({spread(shares, 1)}% of "
                 f"{results[0]['expert_return']:.0f}), {spread([r['process_seconds'] for r in results])} s, "
-                f"{results[0]['env_steps'] / 1e3:.0f} k steps, {UPDATES}{when}"
+                f"{results[0]['env_steps'] / 1e3:.0f} k steps, {gradient_steps(algorithm, env)}{when}"
             )
 
         measure_seeds(
