@@ -1,5 +1,6 @@
 """The audit: a reward that is biased on purpose is found out, by the rule that it states."""
 
+import dataclasses
 import json
 import math
 import os
@@ -8,11 +9,14 @@ import signal
 import numpy as np
 import pytest
 
+from menura.commands.audit import AuditOptions, _request
 from menura.demonstrations.record import record
 from menura.demonstrations.writers import save
 from menura.environments import make
-from menura.run.audit import LABELS, findings, gain, verdict
+from menura.run.audit import LABELS, audit, findings, gain, verdict
+from menura.run.request import Request
 from tests.cli.test_train import run
+from tests.learners import SMALL
 
 # Three updates, of which one would do: the mean action follows the slightest preference.
 TINY = ["--total-steps", "1536", "--num-envs", "4", "--episodes", "8"]
@@ -105,6 +109,7 @@ def by_hand(**changes):
     survival, ending = (gain(shares[name], shares["zero"]) for name in ("positive", "negative"))
     return {
         "arms": {name: {"normalized": share, "ended_early": 0.0} for name, share in shares.items()},
+        "forward": "trpo",
         "reference": "the expert",
         "random_ended_early": 0.0,
         "max_episode_steps": 200,
@@ -129,6 +134,10 @@ def test_findings_say_what_was_measured():
     assert said[3].endswith("what is reached comes from what the expert did in each state.")
     assert "the expert's states alone lead there" in findings(by_hand(shuffled=0.95))[-1]
     assert any("Without any reward 30%" in line for line in findings(by_hand(zero=0.3)))
+    assert "absorbing state" in findings(by_hand() | {"forward": "sac"})[-1]
+    unseen = by_hand()
+    del unseen["arms"]["shuffled"]
+    assert findings(unseen)[-1] == "GAIL reaches 97% from the expert's observations alone."
     (only,) = findings(by_hand(zero=math.nan, positive=math.nan, negative=math.nan))
     assert "--total-steps" in only
 
@@ -164,3 +173,44 @@ def test_demonstrations_that_are_no_better_than_chance_are_refused(capsys, leavi
     code, out, err = run(capsys, "audit", "probe/Leave", "--demos", leaving_demos)
     assert (code, out) == (2, "")
     assert "earn -1 on average, no more than a random policy's" in err
+
+
+def test_a_replay_outside_of_the_learner_is_refused_in_one_sentence(capsys):
+    code, out, err = run(capsys, "audit", "Pong-v5", "--forward", "dqn", "--json")
+    assert (code, out, len(err.strip().splitlines())) == (2, "", 1), err
+    assert "take --forward ppo here" in err
+
+
+def test_games_are_played_as_gail_plays_them():
+    request = _request(AuditOptions("Pong-v5", forward="ppo", env_kwargs=("img_height=52",)))
+    assert request.env_kwargs == {"episodic_life": False, "img_height": 52}
+
+
+def test_gails_own_options_are_those_of_what_is_audited(capsys, leaving_demos):
+    options = ("--regularizer", "wasserstein", "--observations-only", "--reward-form", "centered")
+    request = _request(AuditOptions("probe/Leave", demos=leaving_demos, regularizer="wasserstein",
+                                    observations_only=True, reward_form="centered"))  # fmt: skip
+    gail = request.learner
+    assert (type(gail.regularizer).__name__, gail.observations_only, gail.reward_form) == (
+        "Wasserstein", True, "centered")  # fmt: skip
+    where = ("audit", "probe/Leave", "--env-kwargs", "reward_size=-1", *TINY, "--total-steps", "512")
+    code, out, _ = run(capsys, *where, "--demos", leaving_demos, "--json", *options)
+    assert code == 0
+    result = json.loads(out)
+    assert (result["reward_form"], result["regularizer"]) == ("centered", "wasserstein")
+    # Without actions there are none to shuffle.
+    assert list(result["arms"]) == ["zero", "positive", "negative", "demonstrations"]
+    code, _, err = run(capsys, *where, *options)
+    assert code == 2
+    assert "give some with --demos PATH" in err
+
+
+def test_no_arm_is_paid_for_the_task(leaving_demos):
+    """Where the task's own reward was part of GAIL's, its arms would not be controls."""
+    learner = dataclasses.replace(SMALL["gail"], reward_form="auto")
+    results = []
+    for task_coef in (0.0, 100.0):
+        request = Request(dataclasses.replace(learner, task_coef=task_coef), "probe/Leave", demos=leaving_demos,
+                          env_kwargs={"reward_size": -1.0}, total_steps=64, num_envs=4)  # fmt: skip
+        results.append(audit(request, episodes=4)["arms"]["shuffled"]["returns"])
+    assert results[0] == results[1]

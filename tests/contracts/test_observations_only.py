@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 
 import menura
-from menura.core import BoxActions, DiscreteActions, ExpertData, RequestError, Spec, Transition
+from menura.core import BoxActions, DiscreteActions, ExpertData, RequestError, Spec, Transition, flatten_time
 from menura.demonstrations import Demonstrations, Episode, save
 from menura.imitation.linear import LinearScore, seen
 from menura.imitation.score import ScoreNetwork
 from menura.networks import MLP
 from menura.regularizers import FeatureExpectation, JensenShannon
 from tests.cli.test_train import run
-from tests.learners import SMALL, SPECS, expert_data, random_transitions
+from tests.learners import SMALL, SPECS, VARIANTS, expert_data, random_transitions
 
 BOX = Spec(1, BoxActions((-1.0,), (1.0,)))
 ONLY = dataclasses.replace(SMALL["gail"], observations_only=True)
 CASES = [("box", JensenShannon()), ("discrete", FeatureExpectation())]
+REPLAYS = [("box", "gail-sac-standardized"), ("discrete", "gail-dqn")]
 
 
 def counting(steps, first, *, terminated, final):
@@ -57,6 +58,33 @@ def test_a_score_of_observations_only_never_sees_an_action(kind, regularizer):
     # It does see what came next.
     moved = dataclasses.replace(rollout, next_obs=rollout.next_obs + 1)
     assert not np.allclose(of_score[3], learned(demos, rollout, moved)[0][3])
+
+
+@pytest.mark.parametrize(("kind", "name"), REPLAYS)
+def test_a_score_that_is_told_the_expert_from_a_replay_never_sees_an_action_either(kind, name):
+    """The values do see the learner's own actions, and nothing sees the expert's."""
+    spec = SPECS[kind]
+    gail = dataclasses.replace(VARIANTS[name], observations_only=True, bc_updates=0)
+    demos, rollout = expert_data(spec), random_transitions(spec, (8, 4))
+    blind = ExpertData(unknown(demos.train), unknown(demos.heldout))
+    state = gail.init(spec, key=jax.random.key(0))
+
+    @jax.jit
+    def learned(demos, rollout):
+        stored = dataclasses.replace(state, forward=gail.forward.store(state.forward, rollout))
+        score = gail._improve_score(stored, rollout, demos, jax.random.key(1))[0]
+        paid, _, _ = gail._reward_from_replay(
+            gail.forward, dataclasses.replace(stored, score=score), demos, jax.random.key(2)
+        )
+        return (score, jax.vmap(paid)(flatten_time(rollout))), gail.update(state, rollout, demos, key=jax.random.key(3))
+
+    of_score, whole = learned(demos, rollout)
+    others = dataclasses.replace(rollout, action=rollout.action[::-1])
+    of_score_blind, whole_blind = learned(blind, rollout)
+    same = [(of_score, of_score_blind), (whole, whole_blind), (of_score, learned(blind, others)[0])]
+    for one, other in same:
+        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_the_change_is_measured_in_the_experts_by_hand():

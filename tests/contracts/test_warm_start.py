@@ -110,6 +110,9 @@ def test_settings_follow_the_run_that_is_begun_with(cloning, demos, capsys, tmp_
     assert config("ppo", "CartPole-v1", "--critic-updates", "3")["learner"]["critic_updates"] == 3
     sqil = config("sqil", "CartPole-v1", "--forward", "dqn", "--demos", demos)["learner"]["forward"]
     assert (sqil["hidden_sizes"], sqil["activation"], sqil["initial_exploration"]) == ([8], "tanh", 0.05)
+    for option in ("--observations-only", "--observations_only"):
+        unseen = config("gail", "CartPole-v1", "--demos", demos, option)["learner"]
+        assert (unseen["bc_updates"], unseen["forward"]["critic_updates"] > 0) == (0, True)
     sac = config("sac", "CartPole-v1")
     assert (sac["learner"]["activation"], sac["warm_start"]) == ("tanh", str(cloning))
 
@@ -119,7 +122,7 @@ def test_settings_follow_the_run_that_is_begun_with(cloning, demos, capsys, tmp_
     [
         (["ppo", "CartPole-v1", "--hidden-sizes", "9"], "pass --hidden-sizes 8 --activation tanh"),
         (["ppo", "MountainCar-v0"], "name a run of this environment"),
-        (["gail", "CartPole-v1", "--observations-only"], "--bc-updates 0"),
+        (["gail", "CartPole-v1", "--observations-only", "--bc-updates", "5"], "--bc-updates 0"),
         (["gail", "CartPole-v1", "--bc-updates", "0", "--bc-coef", "2"], "leave out one of them"),
         (["bc", "CartPole-v1"], "leave out --warm-start"),
         (["dqn", "CartPole-v1"], "or pass --temperature"),

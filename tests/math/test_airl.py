@@ -16,6 +16,7 @@ from menura.core import (
     DiscreteActions,
     ExpertData,
     Hyper,
+    RequestError,
     Spec,
     Transition,
     flatten_time,
@@ -190,7 +191,7 @@ class Planned(AbstractForwardLearner):
     def final_policy(self, state):
         return TablePolicy(state[1])
 
-    def update(self, state, batch, reward, *, key):
+    def update(self, state, batch, reward, *, key, penalty=None):
         f, logits = state
         log_policy = jax.nn.log_softmax(logits)
         rows = flatten_time(batch)
@@ -248,3 +249,9 @@ def test_the_reward_of_a_deterministic_decomposable_problem_is_found_up_to_a_con
     assert_allclose(g - g.mean(), REWARD - REWARD.mean(), atol=0.1)
     learned = np.exp(soft_policy(np.repeat(g[:, None], 3, axis=1)))
     assert_allclose(learned, expert / expert.sum(axis=1, keepdims=True), atol=0.05)
+
+
+@pytest.mark.parametrize("name", ["sac", "dqn"])
+def test_learners_from_older_steps_are_refused(name):
+    with pytest.raises(RequestError, match="give it TRPO or PPO"):
+        AIRL(forward=SMALL[name])

@@ -1,5 +1,7 @@
 """The ψ family: losses and gradients by hand, signs, and conjugates against a supremum found numerically."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,6 +32,7 @@ from menura.regularizers import (
 )
 from menura.regularizers.base import into_range
 from menura.run.registry import REGULARIZERS, from_json, to_json
+from tests.learners import SPECS, VARIANTS, expert_data, random_transitions
 
 RHO_LEARNER = jnp.array([0.5, 0.3, 0.2, 0.0])
 RHO_EXPERT = jnp.array([0.1, 0.2, 0.3, 0.4])
@@ -392,3 +395,48 @@ def test_settings_that_are_not_positive_are_refused():
     ):
         with pytest.raises(RequestError, match="make it more than 0"):
             make()
+
+
+SLOPED = ScoreNetwork(
+    Spec(1, BoxActions((-1.0,), (1.0,))),
+    (),
+    activation="tanh",
+    key=jax.random.key(0),
+    make_network=lambda *sizes, **settings: lambda x: (3 * x[0] + 4 * x[1])[None],
+)
+"""3·observation + 4·action: a slope of 5 everywhere."""
+
+
+@pytest.mark.parametrize(("norm", "want"), [(1.0, 0.5 * 16), (0.0, 0.5 * 25)])
+def test_gails_gradient_penalty_is_part_of_the_loss_by_hand(norm, want):
+    at = jnp.full((4, 2), 0.1)
+    total, said = GAIL(gradient_penalty=0.5, gradient_norm=norm).score_loss(SLOPED, at, at, jnp.full(4, 0.5))
+    assert_allclose(total - said["score/loss"], want, rtol=1e-5)
+
+
+def test_gails_entropy_of_the_discriminator_is_taken_off_the_loss_by_hand():
+    # Scores of 0.7 for the expert and −1.4 for the learner: D is their logistic function.
+    expert, learner = jnp.full((4, 2), 0.1), jnp.full((4, 2), -0.2)
+    gail = GAIL(gradient_penalty=0.0, score_ent_coef=0.3)
+    total, said = gail.score_loss(SLOPED, expert, learner, jnp.full(4, 0.5))
+    d = 1 / (1 + np.exp([-0.7, 1.4]))
+    entropy = -(d * np.log(d) + (1 - d) * np.log(1 - d)).mean()
+    assert_allclose(total - said["score/loss"], -0.3 * entropy, rtol=1e-5)
+
+
+def test_gails_weight_decay_shrinks_weights_by_hand():
+    """Without a gradient, a step takes off the weight its decay times the step size."""
+    gail, weights = GAIL(weight_decay=0.2, learning_rate=0.1), {"w": jnp.array([1.0, -3.0])}
+    step, _ = gail._optimizer.update({"w": jnp.zeros(2)}, gail._optimizer.init(weights), weights)
+    assert_allclose(step["w"], [-0.02, 0.06], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(REGULARIZERS))
+def test_every_regularizer_goes_through_a_whole_update_off_policy(name):
+    spec, gail = SPECS["box"], dataclasses.replace(VARIANTS["gail-sac"], regularizer=REGULARIZERS[name]())
+    gail = dataclasses.replace(gail, reward_form="centered")
+    state = gail.init(spec, key=jax.random.key(0))
+    rollout, demos = random_transitions(spec, (8, 4)), expert_data(spec)
+    after, metrics = jax.eval_shape(lambda s, k: gail.update(s, rollout, demos, key=k), state, jax.random.key(1))
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    assert {"score/loss", "reward/absorbing", "value/loss"} <= metrics.keys()

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
+from numpy.testing import assert_allclose
 
 from menura.core import RequestError
 from menura.forward.sac import (
@@ -19,6 +21,7 @@ from menura.forward.sac import (
     temperature_loss,
 )
 from menura.replay import Replay
+from menura.run.resolve import require_own_actions
 from tests.learners import SMALL, SPECS, random_transitions
 
 
@@ -164,3 +167,38 @@ def test_the_unit_of_observations_does_not_matter_where_they_are_standardized(ki
         np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-3)
     as_they_are = zip(outputs(learned(rows), rows.obs[0]), outputs(learned(scaled), scaled.obs[0]), strict=True)
     assert max(float(jnp.max(jnp.abs(one - other))) for one, other in as_they_are) > 0.1
+
+
+def test_a_box_policys_value_and_entropy_are_by_hand_and_in_half_widths():
+    """One observation: V = min Q − α log π̃ and the entropy −log π̃, with the density where actions span [-1, 1]."""
+    spec, learner = SPECS["box"], SMALL["sac"]
+    state = learner.init(spec, key=jax.random.key(0))
+    obs, key = jnp.array([0.3, -1.0, 2.0]), jax.random.key(4)
+    value, entropy = learner._value(state.policy, state.q, obs, key, jnp.asarray(0.7))
+    mean, log_std = np.split(np.asarray(state.policy.network(obs)), 2)
+    std = np.exp(np.asarray(state.policy.distribution(obs).log_std))
+    assert_allclose(std, np.exp(log_std + UNIFORM_LOG_STD), rtol=1e-5)
+    before = mean + std * np.asarray(jax.random.normal(key, (2,)))
+    scaled = np.tanh(before)
+    log_prob = np.sum(scipy.stats.norm(mean, std).logpdf(before) - np.log(1 - scaled**2))
+    assert_allclose(entropy, -log_prob, rtol=1e-4)
+    action = np.array([0.0, 2.5]) + np.array([1.0, 2.5]) * scaled
+    q = min(float(x) for x in state.q(obs, jnp.asarray(action, jnp.float32)))
+    assert_allclose(value, q - 0.7 * log_prob, rtol=1e-4)
+    assert learner._target_entropy(state.policy) == -2
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "words"),
+    [
+        ("discrete", {"box_entropy": -3.0}, "box_entropy=-3.0 is about real actions"),
+        ("discrete", {"linear_mean": True}, "linear_mean=True is about real actions"),
+        ("box", {"discrete_entropy": 0.3}, "discrete_entropy=0.3 is about discrete actions"),
+    ],
+)
+def test_settings_of_the_other_kind_of_actions_are_refused(kind, changes, words):
+    sac, other = dataclasses.replace(SMALL["sac"], **changes), "box" if kind == "discrete" else "discrete"
+    for learner in (sac, dataclasses.replace(SMALL["sqil"], forward=sac)):
+        with pytest.raises(RequestError, match=words):
+            require_own_actions(learner, SPECS[kind])
+        require_own_actions(learner, SPECS[other])

@@ -377,7 +377,7 @@ def test_clonings_part_is_of_the_rows_that_the_key_draws():
     gail = dataclasses.replace(VARIANTS["gail-sac"], bc_updates=10)
     of_sqil, of_gail = (learner.init(spec, key=jax.random.key(0)) for learner in (sqil, gail))
     for penalty, policy in (
-        (sqil._cloning(of_sqil, demos), sqil.policy(of_sqil)),
+        (sqil._cloning(of_sqil, demos, jax.random.key(1))[0], sqil.policy(of_sqil)),
         (gail._cloning(of_gail, demos, jax.random.key(1))[0], gail.policy(of_gail)),
     ):
         one, again, other = (float(penalty(policy, jax.random.key(number))) for number in (2, 2, 3))
@@ -394,3 +394,71 @@ def test_standardized_logits_go_on_as_soft_values_of_observations_as_they_are():
     want = [policy.distribution(o).log_probs for o in OBS]
     assert np.ptp(want) > 0.1
     assert_allclose([taken.distribution(o).log_probs for o in OBS], want, rtol=1e-3, atol=1e-3)
+
+
+def test_a_warm_start_is_never_more_random_than_its_preset():
+    """Where the preset begins with less noise than that of a warm start, it stays."""
+    box = cloned(SPECS["box"])
+    for name, option, want in (
+        ("gail-sac-humanoid", "forward.initial_temperature", 0.01),
+        ("gail-sac-box", "forward.initial_temperature", 0.05),
+        ("sac-box", "initial_temperature", 0.1),
+        ("gail-ppo-motionwalk", "forward.initial_log_std", -2.0),
+        ("gail-trpo-box", "forward.initial_log_std", -1.0),
+    ):
+        assert warm_fields(named_preset(name), box)[option] == want, name
+
+
+@pytest.mark.parametrize(
+    ("name", "want"),
+    [
+        ("gail-trpo-box", {"bc_updates": 100}),
+        ("airl-trpo-box", {"bc_updates": 100}),
+        ("lsiq-sac-box", {"bc_updates": 100, "bc_coef": 1.0}),
+        # These two have cloning by themselves, and it is left as it is.
+        ("gail-sac-box", {}),
+        ("sqil-sac-box", {}),
+        ("gail-sac-ant", {"bc_updates": 100}),
+        ("trpo-box", {}),
+    ],
+)
+def test_every_imitator_that_begins_with_a_clone_has_cloning_beside_it(name, want):
+    found = warm_fields(named_preset(name), cloned(SPECS["box"]))
+    assert {option: value for option, value in found.items() if option.startswith("bc_")} == want
+
+
+@pytest.mark.parametrize("name", ["airl", "sqil", "lsiq"])
+@pytest.mark.parametrize("kind", ["box", "discrete"])
+def test_cloning_draws_the_policy_to_the_expert_and_fades(name, kind):
+    spec, changes = SPECS[kind], {"bc_updates": 2, "bc_coef": 50.0}
+    if name != "airl":
+        changes["forward"] = dataclasses.replace(SMALL["sac"], learning_starts=0, learning_rate=1e-2, num_updates=20)
+    learner = dataclasses.replace(SMALL[name], **changes)
+    demos, rows = expert_data(spec), random_transitions(spec, (8, 4))
+
+    @eqx.filter_jit
+    def updated(learner, state, key):
+        return learner.update(state, rows, demos, key=key)
+
+    def distance(state):
+        policy = learner.policy(state)
+        return float(distance_to_demos(policy, policy, demos.train))
+
+    states, weights = [learner.init(spec, key=jax.random.key(0))], []
+    for number in range(3):
+        state, metrics = updated(learner, states[-1], jax.random.key(number))
+        states.append(state)
+        weights.append(float(metrics["cloning/weight"]))
+    assert_allclose(weights, [50.0, 25.0, 0.0])
+    without, _ = updated(dataclasses.replace(learner, bc_coef=0.0), states[0], jax.random.key(0))
+    assert distance(states[1]) < 0.99 * min(distance(states[0]), distance(without))
+
+
+def test_cloning_of_sqil_stays_where_nothing_is_said_of_its_end():
+    spec, learner = SPECS["box"], dataclasses.replace(SMALL["sqil"], bc_coef=3.0)
+    state = learner.init(spec, key=jax.random.key(0))
+    for number in range(2):
+        state, metrics = learner.update(
+            state, random_transitions(spec, (8, 4)), expert_data(spec), key=jax.random.key(number)
+        )
+        assert float(metrics["cloning/weight"]) == 3.0

@@ -15,10 +15,11 @@ from menura.commands.progress import ProgressBar
 from menura.commands.train import env_kwargs_of
 from menura.core import RequestError
 from menura.environments.registry import Backend, make
+from menura.imitation.score import RewardForm
 from menura.run.artifacts import write_json
 from menura.run.audit import LABELS, audit
-from menura.run.presets import find_preset, forward_of, learner_of
-from menura.run.registry import HOLDS
+from menura.run.presets import find_preset, forward_of, learner_of, usual_env_kwargs
+from menura.run.registry import HOLDS, replaced
 from menura.run.request import Request
 from menura.run.train import Watcher
 
@@ -40,6 +41,12 @@ class AuditOptions:
     """Keep every so-many-th step of each episode, from a random offset."""
     forward: str = HOLDS["gail"][0]
     """The forward learner (`menura train gail --help` lists them)."""
+    regularizer: str | None = None
+    """The cost regularizer of GAIL (`menura list regularizers`); jensen_shannon if not given."""
+    reward_form: RewardForm | None = None
+    """What GAIL pays for a score; the preset's if not given."""
+    observations_only: bool = False
+    """GAIL scores pairs of observations instead of actions; none are shuffled then."""
     total_steps: int | None = None
     """Environment steps of each training; the preset's if not given."""
     num_envs: int | None = None
@@ -90,13 +97,26 @@ def _request(options: AuditOptions) -> Request:
             raise RequestError(f"--{name.replace('_', '-')} must be at least {least}.")
     if options.demos is None and (options.num_demos is not None or options.subsample != 1):
         raise RequestError("--num-demos and --subsample choose among demonstrations: give some with --demos PATH.")
+    of_gail = {"regularizer": options.regularizer, "reward_form": options.reward_form}
+    for name, value in {**of_gail, "observations_only": options.observations_only or None}.items():
+        if options.demos is None and value is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise RequestError(
+                f"{option} is about GAIL, which learns from demonstrations: give some with --demos PATH."
+            )
     if options.output is not None and options.output.is_dir():
         raise RequestError(f"{options.output} is a folder: name a file for --output.")
     forward, env_kwargs = forward_of("gail", options.forward), env_kwargs_of(list(options.env_kwargs))
     spec = make(options.env, backend=options.backend, env_kwargs=env_kwargs).spec
     preset = find_preset("gail", forward, options.env, spec)
+    env_kwargs = usual_env_kwargs(preset, options.env) | env_kwargs
+    learner = learner_of(preset, regularizer=options.regularizer)
+    if options.reward_form is not None:
+        learner = replaced(learner, {"reward_form": options.reward_form})
+    if options.observations_only:
+        learner = replaced(learner, {"observations_only": True, "bc_updates": 0})
     return Request(
-        learner_of(preset),
+        learner,
         options.env,
         backend=options.backend,
         env_kwargs=env_kwargs,

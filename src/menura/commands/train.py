@@ -16,10 +16,12 @@ from menura.commands.seeds import check_seeds, train_seeds
 from menura.core import AbstractImitationLearner, RequestError, Spec
 from menura.demonstrations.readers import load
 from menura.environments.registry import make, native_ids
-from menura.imitation.adversarial import OF_THE_NETWORK
+from menura.imitation.adversarial import GAIL, OF_THE_NETWORK
 from menura.imitation.dagger import DAgger
+from menura.imitation.holder import AbstractHolder
 from menura.imitation.reward import Part
 from menura.imitation.score import RewardForm
+from menura.imitation.values import AbstractValueImitation
 from menura.regularizers import AbstractFeatureMatching
 from menura.run.artifacts import load_policy, read_json
 from menura.run.folder import LOGGERS
@@ -258,7 +260,7 @@ def _parse(choices: Choices, arguments: list[str]) -> tuple[TrainOptions, Any]:
     learner: Any = learner_of(preset, regularizer=choices.regularizer)
     if choices.warm_start is not None:
         learner = replaced(learner, warm_fields(preset, load_policy(choices.warm_start)[0]))
-    elif "--observations-only" in arguments and hasattr(learner, "bc_updates"):
+    if isinstance(learner, GAIL) and "--observations-only" in [a.replace("_", "-") for a in arguments]:
         # A preset's cloning has no actions to learn from.
         learner = replaced(learner, {"bc_updates": 0})
     options = TrainOptions(preset.total_steps, preset.num_envs, demos=choices.dataset)
@@ -351,7 +353,10 @@ def _evaluations(choices: Choices, learner: Any) -> int:
 def _refuse_unused(choices: Choices, learner: Any) -> None:
     """Refuse options of a network where the regularizer takes none, and a weight of cloning where that has no part."""
     default: Any = learner_of(choices.preset, regularizer=choices.regularizer)
-    if getattr(learner, "bc_updates", None) == 0 and learner.bc_coef != default.bc_coef:
+    if isinstance(learner, AbstractValueImitation):
+        if learner.bc_updates and not learner.clones:
+            raise RequestError("--bc-updates fades cloning, which has no part with --bc-coef 0: leave out one of them.")
+    elif isinstance(learner, AbstractHolder) and not learner.clones and learner.bc_coef != default.bc_coef:
         raise RequestError("--bc-coef weighs cloning, which has no part with --bc-updates 0: leave out one of them.")
     if not isinstance(getattr(learner, "regularizer", None), AbstractFeatureMatching):
         return

@@ -215,7 +215,7 @@ class DQN(AbstractReplayLearner):
         if self.temperature == 0:
             raise RequestError(
                 "dqn acts on its largest value, which has no likelihood to clone by: give it a temperature, or set "
-                "bc_updates (of gail) or bc_coef (of sqil) to 0."
+                "bc_updates (of gail) or bc_coef (of sqil and lsiq) to 0."
             )
 
     def store(self, state: DQNState, batch: Transition) -> DQNState:
@@ -253,6 +253,10 @@ class DQN(AbstractReplayLearner):
             num_returned=self.return_steps,
             priority_exponent=self.priority_exponent,
         )
+
+    def updates_learned(self, state: DQNState) -> Int[Array, ""]:
+        """From the gradient steps."""
+        return state.num_learned // self.num_updates
 
     def entropy_reward(self, state: DQNState) -> Float[Array, ""]:
         """τ times the policy's entropy where it acted last: soft Q-learning aims at none of its own."""
@@ -321,7 +325,7 @@ class DQN(AbstractReplayLearner):
             given = replay.batches if isinstance(replay, Drawn) else None
             steps = (jax.random.split(key, self.num_updates), given)
             *learned, average = learned
-            num_before = state.num_learned // self.num_updates
+            num_before = self.updates_learned(state)
             learned, (td_error, metrics) = jax.lax.scan(one_step, tuple(learned), steps)
             average = running_average(average, learned[0], num_before, decay=self.policy_averaging)
             return (*learned, average), td_error, {name: jnp.mean(values) for name, values in metrics.items()}

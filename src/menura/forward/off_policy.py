@@ -52,6 +52,10 @@ class AbstractReplayLearner(AbstractForwardLearner):
         """
 
     @abc.abstractmethod
+    def updates_learned(self, state: Any) -> Int[Array, ""]:
+        """Updates so far that made gradient steps."""
+
+    @abc.abstractmethod
     def entropy_reward(self, state: Any) -> Float[Array, ""]:
         """What a step earns, beside its reward, where the policy has the entropy that is aimed at."""
 

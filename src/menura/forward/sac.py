@@ -354,6 +354,10 @@ class SAC(AbstractReplayLearner):
     def host_replay(self, spec: Spec, num_envs: int) -> None:
         """None: its state holds the replay."""
 
+    def updates_learned(self, state: SACState) -> Int[Array, ""]:
+        """Counted with every one."""
+        return state.num_learned
+
     def entropy_reward(self, state: SACState) -> Float[Array, ""]:
         """α times the entropy aimed at."""
         return jnp.exp(state.log_temperature) * self._target_entropy(state.policy)

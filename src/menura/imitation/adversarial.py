@@ -10,7 +10,6 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from menura.core import (
-    FOR_PENALTY,
     AbstractForwardLearner,
     AnyArray,
     ExpertData,
@@ -33,8 +32,7 @@ from menura.imitation.absorbing import (
     with_worth_of_ending,
     worth_of_ending,
 )
-from menura.imitation.bc import distance_to_some
-from menura.imitation.holder import AbstractHolder
+from menura.imitation.holder import AbstractHolder, cloning, fading
 from menura.imitation.linear import LinearScore, seen
 from menura.imitation.score import RewardForm, ScoreNetwork, Units, reward_of_score, slope_of
 from menura.networks import MLP, Activation, mean_of_rows, over_rows
@@ -252,14 +250,10 @@ class GAIL(AbstractHolder):
         """Cloning's loss as a penalty of the policy's step, whose weight falls to 0 in a line over ``bc_updates``."""
         if state.num_updates is None:
             return None, None, {}
-        weight = self.bc_coef * jnp.clip(1 - state.num_updates / self.bc_updates, 0.0, 1.0)
-        reference: Any = self.policy(state)
-
-        def distance(policy: Any, key: PRNGKeyArray) -> Float[Array, ""]:
-            return distance_to_some(policy, reference, demos, num_rows=self.score_batch_size, key=key)
-
-        metrics = {"cloning/loss": distance(reference, jax.random.fold_in(key, FOR_PENALTY)), "cloning/weight": weight}
-        return lambda policy, key: weight * distance(policy, key), state.num_updates + 1, metrics
+        weight = fading(self.bc_coef, state.num_updates, over=self.bc_updates)
+        policy = self.policy(state)
+        penalty, metrics = cloning(policy, demos, weight=weight, num_rows=self.score_batch_size, key=key)
+        return penalty, state.num_updates + 1, metrics
 
     def _reward_from_replay(
         self, forward: AbstractReplayLearner, state: GAILState, demos: ExpertData, key: PRNGKeyArray

@@ -9,20 +9,22 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.scipy.special import log_ndtr
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from menura.core import (
     AbstractForwardLearner,
     ExpertData,
     Hyper,
     Metrics,
+    RequestError,
     Spec,
     Transition,
     flatten_time,
 )
 from menura.encoders import Encoder, num_numbers
+from menura.forward.off_policy import AbstractReplayLearner
 from menura.forward.trpo import TRPO
-from menura.imitation.holder import AbstractHolder
+from menura.imitation.holder import AbstractHolder, cloning, fading
 from menura.imitation.score import RewardForm, ScoreNetwork, Units, network_of_numbers, reward_of_score, slope_of
 from menura.networks import MLP, Activation, DiagonalGaussian, mean_of_rows, over_rows
 from menura.regularizers import JensenShannon
@@ -158,6 +160,8 @@ class AIRLState(eqx.Module):
     forward: Any
     score: ShapedScore
     opt_state: optax.OptState
+    num_updates: Int[Array, ""] | None = None
+    """Updates so far; not counted where cloning has no part in them."""
 
 
 class AIRL(AbstractHolder):
@@ -202,6 +206,22 @@ class AIRL(AbstractHolder):
     """From Python only: their optimizer for a step size, such as ``optax.sgd``."""
     heldout_fraction: float = 0.0
     """Share of the demonstrations kept from training; their score is logged as score/heldout."""
+    bc_updates: int = 0
+    """Updates over which cloning's loss fades from the policy's step."""
+    bc_coef: Hyper = 1.0
+    """Weight of cloning's loss at first."""
+
+    def __check_init__(self):
+        if isinstance(self.forward, AbstractReplayLearner):
+            raise RequestError(
+                f"AIRL pays for the newest rollout, and {type(self.forward).__name__} learns from older ones: give it "
+                "TRPO or PPO, or take GAIL, which pays for what is drawn."
+            )
+
+    @property
+    def clones(self) -> bool:
+        """Whether cloning's loss is part of the policy's steps, at first."""
+        return self.bc_updates > 0
 
     def init(self, spec: Spec, *, key: PRNGKeyArray) -> AIRLState:
         """A fresh policy and a reward near 0."""
@@ -218,7 +238,8 @@ class AIRL(AbstractHolder):
             units=self.score_units,
         )
         opt_state = self.optimizer(self.learning_rate).init(_networks(score))
-        return AIRLState(self.forward.init(spec, key=forward_key), score, opt_state)
+        counted = jnp.zeros((), jnp.int32) if self.clones else None
+        return AIRLState(self.forward.init(spec, key=forward_key), score, opt_state, counted)
 
     @property
     def gamma(self) -> Hyper:
@@ -256,9 +277,17 @@ class AIRL(AbstractHolder):
         reward = self.reward(state, batch)
         if demos.heldout.obs.shape[0] > 0:
             metrics["score/heldout"] = mean_of_rows(self.logit(state, demos.heldout), demos.num_heldout)
-        forward, forward_metrics = self.forward.update(state.forward, batch, reward, key=forward_key)
+        penalty, num_updates = None, state.num_updates
+        if num_updates is not None:
+            weight = fading(self.bc_coef, num_updates, over=self.bc_updates)
+            penalty, about_cloning = cloning(
+                self.policy(state), demos, weight=weight, num_rows=self.score_batch_size, key=score_key
+            )
+            metrics |= about_cloning
+            num_updates = num_updates + 1
+        forward, forward_metrics = self.forward.update(state.forward, batch, reward, key=forward_key, penalty=penalty)
         metrics |= {"reward/mean": jnp.mean(reward), "reward/std": jnp.std(reward)}
-        return AIRLState(forward, state.score, state.opt_state), metrics | forward_metrics
+        return AIRLState(forward, state.score, state.opt_state, num_updates), metrics | forward_metrics
 
     def score_loss(
         self, score: ShapedScore, expert: Any, learner: Any, mix: Float[Array, " batch"]
@@ -295,7 +324,7 @@ class AIRL(AbstractHolder):
         reward = state.score.reward.standardized_by(demos, learner)
         reward = reward.having_seen(expert.obs, learner.obs, demos.num_train)
         score = eqx.tree_at(lambda s: s.reward, state.score, reward)
-        state = AIRLState(state.forward, score, state.opt_state)
+        state = AIRLState(state.forward, score, state.opt_state, state.num_updates)
         sides = [(steps, self.log_prob(state, steps)) for steps in (expert, learner)]
         sizes = [demos.train_size, batch.reward.size]
         optimizer = self.optimizer(self.learning_rate)
@@ -322,7 +351,8 @@ class AIRL(AbstractHolder):
         draws = jax.random.uniform(key, (self.num_score_steps, 3, self.score_batch_size))
         (networks, opt_state), metrics = jax.lax.scan(one_step, (_networks(score), state.opt_state), draws)
         score = eqx.tree_at(_networks, score, networks)
-        return AIRLState(state.forward, score, opt_state), {name: values[-1] for name, values in metrics.items()}
+        state = AIRLState(state.forward, score, opt_state, state.num_updates)
+        return state, {name: values[-1] for name, values in metrics.items()}
 
 
 def _networks(score: ShapedScore) -> Any:

@@ -3,9 +3,43 @@
 from typing import Any
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from menura.core import AbstractForwardLearner, AbstractImitationLearner, AbstractPolicy
+from menura.core import (
+    FOR_PENALTY,
+    AbstractForwardLearner,
+    AbstractImitationLearner,
+    AbstractPolicy,
+    ExpertData,
+    Hyper,
+    Metrics,
+    Penalty,
+)
 from menura.forward.dqn import DQN
+from menura.imitation.bc import distance_to_some
+
+
+def fading(weight: Hyper, num_updates: Int[Array, ""], *, over: int) -> Float[Array, ""]:
+    """A weight that falls to 0 in a line, after ``over`` updates."""
+    return weight * jnp.clip(1 - num_updates / over, 0.0, 1.0)
+
+
+def cloning(
+    policy: AbstractPolicy, demos: ExpertData, *, weight: Hyper | Float[Array, ""], num_rows: int, key: PRNGKeyArray
+) -> tuple[Penalty, Metrics]:
+    """Cloning's loss as a penalty of the policy's steps, each on ``num_rows`` steps of the expert that it draws anew.
+
+    ``policy`` is the one before these steps; what is logged of it is drawn by ``key``.
+    """
+
+    def distance(newer: Any, key: PRNGKeyArray) -> Float[Array, ""]:
+        return distance_to_some(newer, policy, demos, num_rows=num_rows, key=key)
+
+    loss = distance(policy, jax.random.fold_in(key, FOR_PENALTY))
+    metrics = {"cloning/loss": loss, "cloning/weight": jnp.asarray(weight)}
+    return lambda newer, key: weight * distance(newer, key), metrics
 
 
 class AbstractHolder(AbstractImitationLearner):
@@ -13,6 +47,10 @@ class AbstractHolder(AbstractImitationLearner):
 
     forward: eqx.AbstractVar[AbstractForwardLearner]
     """Solves the reinforcement learning problem inside."""
+    bc_updates: eqx.AbstractVar[int]
+    """Updates over which cloning's loss fades from the policy's step."""
+    bc_coef: eqx.AbstractVar[Hyper]
+    """Weight of cloning's loss at first."""
 
     def state_of_forward(self, state: Any) -> Any:
         """The forward learner's part of a state."""

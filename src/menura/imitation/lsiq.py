@@ -6,12 +6,11 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from menura.core import ExpertData, Hyper, Metrics, RequestError, Spec, Transition
+from menura.core import ExpertData, Hyper, Metrics, RequestError, Transition
 from menura.forward.off_policy import AbstractReplayLearner
 from menura.forward.sac import SAC
 from menura.imitation.absorbing import absorbed_share, ending_rate_of
-from menura.imitation.bc import negative_log_likelihood
-from menura.imitation.holder import AbstractHolder
+from menura.imitation.values import AbstractValueImitation
 
 
 def reward_bounds(alpha: Hyper) -> tuple[Hyper, Hyper]:
@@ -48,7 +47,7 @@ def value_absorbed(
     return (expert * high + learner * lowest) / jnp.where(weight > 0, weight, 1.0)
 
 
-class LSIQ(AbstractHolder):
+class LSIQ(AbstractValueImitation):
     """LS-IQ with fixed targets for the expert's steps: the highest values there are. No score is trained.
 
     The policy is the forward learner's soft one on these values.
@@ -61,14 +60,10 @@ class LSIQ(AbstractHolder):
     heldout_fraction: float = 0.0
     """Share of the demonstrations kept from training; minus the mean log-likelihood of their actions is logged as
     loss/heldout."""
-
-    def init(self, spec: Spec, *, key: PRNGKeyArray) -> Any:
-        """The forward learner's fresh state: there is no other."""
-        return self.forward.init(spec, key=key)
-
-    def state_of_forward(self, state: Any) -> Any:
-        """The whole of it."""
-        return state
+    bc_coef: float = 0.0
+    """Weight of cloning's loss beside."""
+    bc_updates: int = 0
+    """Updates over which it fades; 0 for never."""
 
     def steps_per_update(self, num_envs: int) -> int:
         """Environment steps in one update: the forward learner's; refuses an alpha that costs nothing."""
@@ -97,11 +92,14 @@ class LSIQ(AbstractHolder):
             own = low + jnp.where(step.terminated, gamma * absorbed, 0.0)
             return jnp.where(is_expert, step.reward, own)
 
+        penalty, about_cloning = self._cloning(state, demos, key)
         state, metrics = self.forward.learn(
-            state, reward_of, key=key, demos=expert, num_rows=demos.num_train, target_range=(lowest, highest)
+            state,
+            reward_of,
+            key=key,
+            demos=expert,
+            num_rows=demos.num_train,
+            target_range=(lowest, highest),
+            penalty=penalty,
         )
-        if demos.heldout.obs.shape[0] > 0:
-            metrics["loss/heldout"] = negative_log_likelihood(
-                self.forward.final_policy(state), demos.heldout, demos.num_heldout
-            )
-        return state, metrics | {"value/absorbing": absorbed}
+        return state, metrics | {"value/absorbing": absorbed} | about_cloning | self._heldout(state, demos)

@@ -6,15 +6,11 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from menura.core import ExpertData, Metrics, Penalty, Spec, Transition
+from menura.core import ExpertData, Metrics, Transition
 from menura.forward.off_policy import AbstractReplayLearner
 from menura.forward.sac import SAC
 from menura.imitation.absorbing import absorbed_share, ending_rate_of, with_worth_of_ending, worth_of_ending
-from menura.imitation.bc import distance_to_some, negative_log_likelihood
-from menura.imitation.holder import AbstractHolder
-
-CLONED_ROWS = 64
-"""Steps of the expert in cloning's loss."""
+from menura.imitation.values import AbstractValueImitation
 
 
 def reward_absorbed(rate_expert: Float[Array, ""], rate_learner: Float[Array, ""]) -> Float[Array, ""]:
@@ -23,7 +19,7 @@ def reward_absorbed(rate_expert: Float[Array, ""], rate_learner: Float[Array, ""
     return expert / jnp.where(expert + learner > 0, expert + learner, 1.0)
 
 
-class SQIL(AbstractHolder):
+class SQIL(AbstractValueImitation):
     """SQIL of Reddy et al. (2020): no score is trained; half of every batch is the expert's, and pays 1."""
 
     forward: AbstractReplayLearner = SAC()
@@ -33,19 +29,8 @@ class SQIL(AbstractHolder):
     loss/heldout."""
     bc_coef: float = 0.0
     """Weight of cloning's loss beside."""
-
-    @property
-    def clones(self) -> bool:
-        """Whether cloning's loss stands beside."""
-        return self.bc_coef != 0
-
-    def init(self, spec: Spec, *, key: PRNGKeyArray) -> Any:
-        """The forward learner's fresh state: there is no other."""
-        return self.forward.init(spec, key=key)
-
-    def state_of_forward(self, state: Any) -> Any:
-        """The whole of it."""
-        return state
+    bc_updates: int = 0
+    """Updates over which it fades; 0 for never."""
 
     def update(self, state: Any, batch: Transition, demos: ExpertData, *, key: PRNGKeyArray) -> tuple[Any, Metrics]:
         """The rollout into the replay at a reward of 0, then gradient steps on halves of it and of the expert's."""
@@ -61,6 +46,7 @@ class SQIL(AbstractHolder):
         # of 0 and 1 can add up to, because one value alone, without a twin, can run away from it.
         entropy = self.forward.most_entropy_reward(state)
         target_range = None if entropy is None else (0.0, (1 + entropy) / (1 - self.forward.gamma))
+        penalty, about_cloning = self._cloning(state, demos, key)
         state, metrics = self.forward.learn(
             state,
             reward_of,
@@ -68,19 +54,6 @@ class SQIL(AbstractHolder):
             demos=expert,
             num_rows=demos.num_train,
             target_range=target_range,
-            penalty=self._cloning(state, demos),
+            penalty=penalty,
         )
-        if demos.heldout.obs.shape[0] > 0:
-            metrics["loss/heldout"] = negative_log_likelihood(
-                self.forward.final_policy(state), demos.heldout, demos.num_heldout
-            )
-        return state, metrics | {"reward/absorbing": absorbed}
-
-    def _cloning(self, state: Any, demos: ExpertData) -> Penalty | None:
-        """Cloning's loss."""
-        if self.bc_coef == 0:
-            return None
-        reference = self.policy(state)
-        return lambda policy, key: (
-            self.bc_coef * distance_to_some(policy, reference, demos, num_rows=CLONED_ROWS, key=key)
-        )
+        return state, metrics | {"reward/absorbing": absorbed} | about_cloning | self._heldout(state, demos)

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from menura.core import AbstractLearner, RequestError
-from menura.demonstrations.episodes import Demonstrations
 from menura.environments.base import Envs, NativeEnvs
 from menura.evaluation import Evaluation, UniformPolicy, evaluate
 from menura.forward.constant import ConstantReward
+from menura.forward.off_policy import AbstractReplayLearner
 from menura.imitation.adversarial import GAIL
 from menura.run.launch import FINAL_EPISODES, Prepared, normalized, prepare
-from menura.run.registry import algorithm_name
+from menura.run.registry import FORWARD, algorithm_name, regularizer_name
 from menura.run.request import Request, load_demos, make_env
 from menura.run.train import Watcher, train
 
@@ -29,6 +29,8 @@ BIASED = 0.5
 NOTABLE = 0.1
 """Share from which on a sentence speaks of it; of what is left, below which nothing can be gained."""
 
+FROM_REPLAY = [name for name, learner in FORWARD.items() if issubclass(learner, AbstractReplayLearner)]
+"""Forward learners with which GAIL has an absorbing state."""
 CONSTANTS = {"zero": 0.0, "positive": 1.0, "negative": -1.0}
 LABELS = {
     "zero": "constant 0",
@@ -95,7 +97,11 @@ def audit(
     started = time.perf_counter()
     if not isinstance(request.learner, GAIL):
         raise RequestError("An audit is of GAIL: give it a request whose learner is one.")
+    # Paid for the task, it would be no control.
+    request = dataclasses.replace(request, learner=dataclasses.replace(request.learner, task_coef=0.0))
     prepared = prepare(request)
+    if getattr(prepared.request.learner.forward, "replay_storage", None) == "host":  # pyright: ignore
+        raise RequestError("Constants are paid to learners whose replay is with the networks: take --forward ppo here.")
     env, demos = prepared.env, prepared.demos
     evaluation_env = make_env(request, min(episodes, FINAL_EPISODES), evaluation=True)
     assert env is not None
@@ -109,7 +115,7 @@ def audit(
                 f"{uniform.mean:.4g}: give better ones, or none."
             )
         arms = {}
-        for name in _arms(demos, expert_return):
+        for name in _arms(prepared, expert_return):
             begun = time.perf_counter()
             found = tuple(_one(prepared, name, seed, evaluation_env, episodes, watch, say) for seed in seeds)
             arms[name] = Arm(found, time.perf_counter() - begun)
@@ -122,10 +128,12 @@ def audit(
     }
 
 
-def _arms(demos: Demonstrations | None, expert_return: float) -> list[str]:
+def _arms(prepared: Prepared, expert_return: float) -> list[str]:
     left_out = set()
-    if demos is None:
+    if prepared.demos is None:
         left_out |= {"shuffled", "demonstrations"}
+    elif prepared.request.learner.observations_only:  # pyright: ignore[reportAttributeAccessIssue]
+        left_out.add("shuffled")
     if not math.isnan(expert_return):
         left_out.add("environment")
     return [name for name in LABELS if name not in left_out]
@@ -187,6 +195,7 @@ def _result(
         "expert_return": expert_return,
         "reference": "the expert" if by_expert else "the best arm",
         "reference_return": reference_return,
+        "regularizer": None if prepared.demos is None else regularizer_name(request.learner.regularizer),
         "reward_form": None if prepared.demos is None else request.learner.reward_form,
         "arms": {
             name: {
@@ -249,6 +258,13 @@ def findings(result: dict[str, Any]) -> list[str]:
         said.append(f"GAIL takes --reward-form {form} here, whose sign alone does the same.")
     if "shuffled" in share:
         said.append(_of_imitation(share))
+    elif "demonstrations" in share:
+        said.append(f"GAIL reaches {share['demonstrations']:.0%} from the expert's observations alone.")
+    if result["forward"] in FROM_REPLAY:
+        said.append(
+            "Constants are paid without an absorbing state; GAIL with this forward learner has one, so that the sign "
+            "of its reward pays neither for living on nor for ending."
+        )
     return said
 
 

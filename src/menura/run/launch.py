@@ -43,6 +43,7 @@ from menura.run.memory import require_memory
 from menura.run.replay_files import ReplayFiles
 from menura.run.request import Request, load_parts, make_env, spec_of_request
 from menura.run.resolve import (
+    require_own_actions,
     require_pictures,
     resolve_max_labels,
     resolve_replay_storage,
@@ -106,6 +107,7 @@ def prepare(request: Request, *, warm_from: Path | None = None, reward_from: Pat
     env = make_env(request, request.num_envs if request.learner.num_steps > 0 else 1)
     spec = spec_of_request(request, env, demos)
     require_pictures(request.learner, spec)
+    require_own_actions(request.learner, spec)
     if demos is not None:
         if sees_actions(request.learner):
             demos.require_actions()

@@ -14,6 +14,7 @@ from menura.core import AbstractForwardLearner, AbstractLearner, BoxActions, Req
 from menura.forward.q_values import QPolicy
 from menura.forward.sac import LogitPolicy, SquashedPolicy
 from menura.forward.warm_start import hidden_sizes, network_of
+from menura.imitation.holder import AbstractHolder
 from menura.networks import GaussianPolicy
 from menura.run.registry import ALGORITHMS, FORWARD, HOLDS, REGULARIZERS, named, replaced
 
@@ -434,8 +435,14 @@ WARM: dict[str, dict[str, Any]] = {
     # At an exploration of 1 the first steps in the replay would be those of no policy.
     "dqn": {"initial_exploration": 0.05},
     "gail": {"bc_updates": 100},
+    "airl": {"bc_updates": 100},
+    "sqil": {"bc_coef": 1.0, "bc_updates": 100},
+    "lsiq": {"bc_coef": 1.0, "bc_updates": 100},
 }
 """Settings of a run that begins with the policy of another, over its preset's; by algorithm."""
+
+QUIETER = ("initial_log_std", "initial_temperature")
+"""Those of them that make a beginning less random: where a preset's makes it still less so, it stays."""
 
 
 def warm_fields(preset: Preset, policy: Any) -> dict[str, Any]:
@@ -454,8 +461,12 @@ def warm_fields(preset: Preset, policy: Any) -> dict[str, Any]:
         fields["linear_mean"] = isinstance(policy, GaussianPolicy) or getattr(policy, "linear_mean", False)
         if isinstance(policy, SquashedPolicy | LogitPolicy):
             fields["standardize_observations"] = policy.norm is not None
-    # Presets with sac have cloning in the policy's step by themselves, as far as they want it.
-    own = WARM.get(preset.algorithm, {}) if prefix and forward != "sac" else {}
+    for name in QUIETER:
+        if name in fields and prefix + name in preset.fields:
+            fields[name] = min(fields[name], preset.fields[prefix + name])
+    # Some presets have cloning in the policy's step by themselves.
+    learner: Any = learner_of(preset)
+    own = WARM[preset.algorithm] if isinstance(learner, AbstractHolder) and not learner.clones else {}
     return {prefix + name: value for name, value in fields.items()} | own
 
 

@@ -76,6 +76,12 @@ def algorithm_name(learner: AbstractLearner) -> str:
     return next(name for name, cls in ALGORITHMS.items() if type(learner) is cls)
 
 
+def regularizer_name(regularizer: AbstractRegularizer) -> str:
+    """The name by which the command line knows a regularizer; of one's own, its class's."""
+    known = (name for name, cls in REGULARIZERS.items() if type(regularizer) is cls)
+    return next(known, type(regularizer).__name__)
+
+
 def to_json(module: Any) -> Any:
     """A learner as plain JSON: its class's name, then its fields."""
     if dataclasses.is_dataclass(module):

@@ -8,7 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from menura.core import AbstractForwardLearner, AbstractLearner, AbstractPolicy, ExpertData, RequestError, Spec
+from menura.core import (
+    AbstractForwardLearner,
+    AbstractLearner,
+    AbstractPolicy,
+    DiscreteActions,
+    ExpertData,
+    RequestError,
+    Spec,
+)
 from menura.demonstrations.episodes import Demonstrations
 from menura.demonstrations.labels import are_labels, asking
 from menura.demonstrations.stream import LARGE, Stream, num_bytes
@@ -16,6 +24,7 @@ from menura.environments.base import Envs, NativeEnvs
 from menura.evaluation import UniformPolicy, evaluate
 from menura.forward.dqn import DQN
 from menura.forward.off_policy import AbstractReplayLearner
+from menura.forward.sac import SAC
 from menura.forward.warm_start import taken_over
 from menura.imitation.adversarial import GAIL
 from menura.imitation.airl import AIRL
@@ -58,6 +67,20 @@ def require_pictures(learner: Any, spec: Spec) -> None:
                 raise RequestError(
                     f"{prefix}{name}={getattr(of, name)} is about pictures, and none are observed: leave it out."
                 )
+
+
+def require_own_actions(learner: Any, spec: Spec) -> None:
+    """Refuse settings of SAC that are about the other kind of actions."""
+    sac, usual = getattr(learner, "forward", learner), SAC()
+    if not isinstance(sac, SAC):
+        return
+    discrete = isinstance(spec.actions, DiscreteActions)
+    kind, names = ("real", ("box_entropy", "linear_mean")) if discrete else ("discrete", ("discrete_entropy",))
+    for name in names:
+        # Sweeps hand in arrays, of which it is not known what they are.
+        value = getattr(sac, name)
+        if isinstance(value, float | int) and value != getattr(usual, name):
+            raise RequestError(f"{name}={value} is about {kind} actions, and there are none here: leave it out.")
 
 
 def resolve_max_labels(learner: AbstractLearner, total_steps: int, num_envs: int) -> AbstractLearner:
