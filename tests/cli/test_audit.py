@@ -135,6 +135,9 @@ def test_findings_say_what_was_measured():
     assert "the expert's states alone lead there" in findings(by_hand(shuffled=0.95))[-1]
     assert any("Without any reward 30%" in line for line in findings(by_hand(zero=0.3)))
     assert "absorbing state" in findings(by_hand() | {"forward": "sac"})[-1]
+    biased = by_hand(positive=0.9)
+    sign = "GAIL takes --reward-form positive here, whose sign alone does the same."
+    assert (sign in findings(biased), sign in findings(biased | {"forward": "sac"})) == (True, False)
     unseen = by_hand()
     del unseen["arms"]["shuffled"]
     assert findings(unseen)[-1] == "GAIL reaches 97% from the expert's observations alone."
@@ -209,7 +212,7 @@ def test_no_arm_is_paid_for_the_task(leaving_demos):
     """Where the task's own reward was part of GAIL's, its arms would not be controls."""
     learner = dataclasses.replace(SMALL["gail"], reward_form="auto")
     results = []
-    for task_coef in (0.0, 100.0):
+    for task_coef in (0.0, -100.0):
         request = Request(dataclasses.replace(learner, task_coef=task_coef), "probe/Leave", demos=leaving_demos,
                           env_kwargs={"reward_size": -1.0}, total_steps=64, num_envs=4)  # fmt: skip
         results.append(audit(request, episodes=4)["arms"]["shuffled"]["returns"])

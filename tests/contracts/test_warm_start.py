@@ -110,6 +110,9 @@ def test_settings_follow_the_run_that_is_begun_with(cloning, demos, capsys, tmp_
     assert config("ppo", "CartPole-v1", "--critic-updates", "3")["learner"]["critic_updates"] == 3
     sqil = config("sqil", "CartPole-v1", "--forward", "dqn", "--demos", demos)["learner"]["forward"]
     assert (sqil["hidden_sizes"], sqil["activation"], sqil["initial_exploration"]) == ([8], "tanh", 0.05)
+    sqil = ("sqil", "CartPole-v1", "--forward", "dqn", "--demos", demos)
+    assert config(*sqil)["learner"]["bc_coef"] == 1.0
+    assert config(*sqil, "--bc-coef", "0")["learner"]["bc_coef"] == 0.0
     for option in ("--observations-only", "--observations_only"):
         unseen = config("gail", "CartPole-v1", "--demos", demos, option)["learner"]
         assert (unseen["bc_updates"], unseen["forward"]["critic_updates"] > 0) == (0, True)

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from scipy.optimize import linprog, minimize
 from scipy.stats import wasserstein_distance
 
-from menura.core import BoxActions, RequestError, Spec
+from menura.core import BoxActions, RequestError, Spec, flatten_time
 from menura.imitation.adversarial import GAIL
 from menura.imitation.score import ScoreNetwork, reward_of_score, slope_of
 from menura.regularizers import (
@@ -440,3 +440,10 @@ def test_every_regularizer_goes_through_a_whole_update_off_policy(name):
     after, metrics = jax.eval_shape(lambda s, k: gail.update(s, rollout, demos, key=k), state, jax.random.key(1))
     assert jax.tree.structure(after) == jax.tree.structure(state)
     assert {"score/loss", "reward/absorbing", "value/loss"} <= metrics.keys()
+    state = dataclasses.replace(state, forward=gail.forward.store(state.forward, rollout))
+    score, _, metrics = gail._improve_score(state, rollout, demos, jax.random.key(2))
+    state = dataclasses.replace(state, score=score)
+    paid, ending, _ = gail._reward_from_replay(gail.forward, state, demos, jax.random.key(3))
+    rewards = jax.vmap(paid)(flatten_time(rollout))
+    assert all(np.isfinite(x).all() for x in (rewards, ending, *metrics.values()))
+    assert np.ptp(rewards) > 0

@@ -21,7 +21,7 @@ from menura.forward.sac import (
     temperature_loss,
 )
 from menura.replay import Replay
-from menura.run.resolve import require_own_actions
+from menura.run.resolve import refuse_settings_of_other_actions
 from tests.learners import SMALL, SPECS, random_transitions
 
 
@@ -200,5 +200,5 @@ def test_settings_of_the_other_kind_of_actions_are_refused(kind, changes, words)
     sac, other = dataclasses.replace(SMALL["sac"], **changes), "box" if kind == "discrete" else "discrete"
     for learner in (sac, dataclasses.replace(SMALL["sqil"], forward=sac)):
         with pytest.raises(RequestError, match=words):
-            require_own_actions(learner, SPECS[kind])
-        require_own_actions(learner, SPECS[other])
+            refuse_settings_of_other_actions(learner, SPECS[kind])
+        refuse_settings_of_other_actions(learner, SPECS[other])

@@ -412,18 +412,19 @@ def test_a_warm_start_is_never_more_random_than_its_preset():
 @pytest.mark.parametrize(
     ("name", "want"),
     [
-        ("gail-trpo-box", {"bc_updates": 100}),
+        ("gail-trpo-box", {"bc_updates": 100, "bc_coef": 1.0}),
         ("airl-trpo-box", {"bc_updates": 100}),
-        ("lsiq-sac-box", {"bc_updates": 100, "bc_coef": 1.0}),
+        ("lsiq-sac-box", {"bc_updates": 200, "bc_coef": 1.0}),
+        ("lsiq-dqn-discrete", {"bc_updates": 100, "bc_coef": 1.0}),
         # These two have cloning by themselves, and it is left as it is.
         ("gail-sac-box", {}),
         ("sqil-sac-box", {}),
-        ("gail-sac-ant", {"bc_updates": 100}),
+        ("gail-sac-ant", {"bc_updates": 200, "bc_coef": 1.0}),
         ("trpo-box", {}),
     ],
 )
 def test_every_imitator_that_begins_with_a_clone_has_cloning_beside_it(name, want):
-    found = warm_fields(named_preset(name), cloned(SPECS["box"]))
+    found = warm_fields(named_preset(name), cloned(SPECS["discrete" if "discrete" in name else "box"]))
     assert {option: value for option, value in found.items() if option.startswith("bc_")} == want
 
 

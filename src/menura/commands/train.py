@@ -254,12 +254,17 @@ def _shapes(env: str | None, backend: str, env_kwargs: dict[str, Any], dataset: 
     return spec_of_demos(load(dataset))
 
 
+def _default(choices: Choices) -> Any:
+    """The learner that options change: the preset's, with what a warm start brings."""
+    learner = learner_of(choices.preset, regularizer=choices.regularizer)
+    if choices.warm_start is None:
+        return learner
+    return replaced(learner, warm_fields(choices.preset, load_policy(choices.warm_start)[0]))
+
+
 def _parse(choices: Choices, arguments: list[str]) -> tuple[TrainOptions, Any]:
     """Run options and learner from one flat set of options, with the preset's values as defaults."""
-    preset = choices.preset
-    learner: Any = learner_of(preset, regularizer=choices.regularizer)
-    if choices.warm_start is not None:
-        learner = replaced(learner, warm_fields(preset, load_policy(choices.warm_start)[0]))
+    preset, learner = choices.preset, _default(choices)
     if isinstance(learner, GAIL) and "--observations-only" in [a.replace("_", "-") for a in arguments]:
         # A preset's cloning has no actions to learn from.
         learner = replaced(learner, {"bc_updates": 0})
@@ -352,9 +357,9 @@ def _evaluations(choices: Choices, learner: Any) -> int:
 
 def _refuse_unused(choices: Choices, learner: Any) -> None:
     """Refuse options of a network where the regularizer takes none, and a weight of cloning where that has no part."""
-    default: Any = learner_of(choices.preset, regularizer=choices.regularizer)
+    default = _default(choices)
     if isinstance(learner, AbstractValueImitation):
-        if learner.bc_updates and not learner.clones:
+        if not learner.clones and learner.bc_updates != default.bc_updates:
             raise RequestError("--bc-updates fades cloning, which has no part with --bc-coef 0: leave out one of them.")
     elif isinstance(learner, AbstractHolder) and not learner.clones and learner.bc_coef != default.bc_coef:
         raise RequestError("--bc-coef weighs cloning, which has no part with --bc-updates 0: leave out one of them.")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from menura.core import AbstractLearner, RequestError
@@ -100,13 +101,12 @@ def audit(
     # Paid for the task, it would be no control.
     request = dataclasses.replace(request, learner=dataclasses.replace(request.learner, task_coef=0.0))
     prepared = prepare(request)
-    if getattr(prepared.request.learner.forward, "replay_storage", None) == "host":  # pyright: ignore
-        raise RequestError("Constants are paid to learners whose replay is with the networks: take --forward ppo here.")
     env, demos = prepared.env, prepared.demos
     evaluation_env = make_env(request, min(episodes, FINAL_EPISODES), evaluation=True)
     assert env is not None
     assert evaluation_env is not None
     try:
+        _require_arms(prepared)
         uniform = evaluate(evaluation_env, UniformPolicy(env.spec), num_episodes=episodes, seed=0, deterministic=False)
         expert_return = math.nan if demos is None else demos.expert_return
         if expert_return <= uniform.mean:
@@ -126,6 +126,14 @@ def audit(
     return _result(prepared, seeds, episodes, uniform, expert_return, arms) | {
         "wall_seconds": time.perf_counter() - started
     }
+
+
+def _require_arms(prepared: Prepared) -> None:
+    """Refuse, before anything is trained, what one of the arms would refuse later."""
+    learner: Any = prepared.request.learner
+    if getattr(learner.forward, "replay_storage", None) == "host":
+        raise RequestError("Constants are paid to learners whose replay is with the networks: take --forward ppo here.")
+    jax.eval_shape(lambda key: learner.init(prepared.spec, key=key), jax.random.key(0))
 
 
 def _arms(prepared: Prepared, expert_return: float) -> list[str]:
@@ -254,13 +262,14 @@ def findings(result: dict[str, Any]) -> list[str]:
             "constant reward tells no policy from another."
         )
     bias, form = result["verdict"], result["reward_form"]
-    if (bias, form) in (("survival-biased", "positive"), ("ending-biased", "negative")):
+    is_on_policy = result["forward"] not in FROM_REPLAY
+    if is_on_policy and (bias, form) in (("survival-biased", "positive"), ("ending-biased", "negative")):
         said.append(f"GAIL takes --reward-form {form} here, whose sign alone does the same.")
     if "shuffled" in share:
         said.append(_of_imitation(share))
     elif "demonstrations" in share:
         said.append(f"GAIL reaches {share['demonstrations']:.0%} from the expert's observations alone.")
-    if result["forward"] in FROM_REPLAY:
+    if not is_on_policy:
         said.append(
             "Constants are paid without an absorbing state; GAIL with this forward learner has one, so that the sign "
             "of its reward pays neither for living on nor for ending."

@@ -43,7 +43,7 @@ from menura.run.memory import require_memory
 from menura.run.replay_files import ReplayFiles
 from menura.run.request import Request, load_parts, make_env, spec_of_request
 from menura.run.resolve import (
-    require_own_actions,
+    refuse_settings_of_other_actions,
     require_pictures,
     resolve_max_labels,
     resolve_replay_storage,
@@ -107,7 +107,6 @@ def prepare(request: Request, *, warm_from: Path | None = None, reward_from: Pat
     env = make_env(request, request.num_envs if request.learner.num_steps > 0 else 1)
     spec = spec_of_request(request, env, demos)
     require_pictures(request.learner, spec)
-    require_own_actions(request.learner, spec)
     if demos is not None:
         if sees_actions(request.learner):
             demos.require_actions()
@@ -125,6 +124,8 @@ def prepare(request: Request, *, warm_from: Path | None = None, reward_from: Pat
         warm = load_tree(warm_from, jax.eval_shape(lambda: _fresh_policy(request.learner, spec)))
     elif request.warm_start is not None:
         warm = warm_policy(request.learner, spec, load_policy(request.warm_start)[0])
+    # After what was begun with, which says better why it cannot be: it brings some of these settings.
+    refuse_settings_of_other_actions(request.learner, spec)
     expert = None if request.expert is None or env is None else load_expert(request.expert, env, request.env_kwargs)
     reward = None
     if request.reward is not None:

@@ -434,15 +434,15 @@ WARM: dict[str, dict[str, Any]] = {
     "sac": {"initial_temperature": 0.1, "critic_steps": 5_000},
     # At an exploration of 1 the first steps in the replay would be those of no policy.
     "dqn": {"initial_exploration": 0.05},
-    "gail": {"bc_updates": 100},
+    "gail": {"bc_updates": 100, "bc_coef": 1.0},
     "airl": {"bc_updates": 100},
     "sqil": {"bc_coef": 1.0, "bc_updates": 100},
     "lsiq": {"bc_coef": 1.0, "bc_updates": 100},
 }
 """Settings of a run that begins with the policy of another, over its preset's; by algorithm."""
 
-QUIETER = ("initial_log_std", "initial_temperature")
-"""Those of them that make a beginning less random: where a preset's makes it still less so, it stays."""
+KEPT_IF_LOWER = ("initial_log_std", "initial_temperature")
+"""Those of them that make a beginning less random: where the preset makes it still less so, that stays."""
 
 
 def warm_fields(preset: Preset, policy: Any) -> dict[str, Any]:
@@ -461,12 +461,15 @@ def warm_fields(preset: Preset, policy: Any) -> dict[str, Any]:
         fields["linear_mean"] = isinstance(policy, GaussianPolicy) or getattr(policy, "linear_mean", False)
         if isinstance(policy, SquashedPolicy | LogitPolicy):
             fields["standardize_observations"] = policy.norm is not None
-    for name in QUIETER:
+    for name in KEPT_IF_LOWER:
         if name in fields and prefix + name in preset.fields:
             fields[name] = min(fields[name], preset.fields[prefix + name])
     # Some presets have cloning in the policy's step by themselves.
     learner: Any = learner_of(preset)
     own = WARM[preset.algorithm] if isinstance(learner, AbstractHolder) and not learner.clones else {}
+    if own and forward == "sac":
+        # About half of them pass while the policy is held.
+        own = own | {"bc_updates": 200}
     return {prefix + name: value for name, value in fields.items()} | own
 
 

@@ -69,9 +69,10 @@ def require_pictures(learner: Any, spec: Spec) -> None:
                 )
 
 
-def require_own_actions(learner: Any, spec: Spec) -> None:
+def refuse_settings_of_other_actions(learner: Any, spec: Spec) -> None:
     """Refuse settings of SAC that are about the other kind of actions."""
     sac, usual = getattr(learner, "forward", learner), SAC()
+    prefix = "" if sac is learner else "forward."
     if not isinstance(sac, SAC):
         return
     discrete = isinstance(spec.actions, DiscreteActions)
@@ -80,7 +81,7 @@ def require_own_actions(learner: Any, spec: Spec) -> None:
         # Sweeps hand in arrays, of which it is not known what they are.
         value = getattr(sac, name)
         if isinstance(value, float | int) and value != getattr(usual, name):
-            raise RequestError(f"{name}={value} is about {kind} actions, and there are none here: leave it out.")
+            raise RequestError(f"{prefix}{name}={value} is about {kind} actions, and there are none: leave it out.")
 
 
 def resolve_max_labels(learner: AbstractLearner, total_steps: int, num_envs: int) -> AbstractLearner:

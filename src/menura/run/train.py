@@ -38,7 +38,7 @@ from menura.run.reading import READ_STEPS, Reader, make_reader
 from menura.run.resolve import (
     expert_data_of,
     how_to_ask,
-    require_own_actions,
+    refuse_settings_of_other_actions,
     require_pictures,
     resolve_max_labels,
     resolve_replay_storage,
@@ -244,7 +244,7 @@ def training(
     if spec is None:
         raise RequestError("Give an environment or a spec, so that the networks can be built.")
     require_pictures(learner, spec)
-    require_own_actions(learner, spec)
+    refuse_settings_of_other_actions(learner, spec)
     num_envs = env.num_envs if acts and env is not None else 0
     learner = resolve_replay_storage(learner, env if acts else None)
     learner = resolve_max_labels(resolve_reward_form(learner, env, demos), total_steps, num_envs)
