@@ -1,9 +1,10 @@
 """SAC beside Stable-Baselines3's on the same cores: gradient steps a second, and the return on HalfCheetah.
 
-.venv/bin/python benchmarks/bench_sac.py [--only TEXT] [--seeds N] [--steps N]
+.venv/bin/python benchmarks/bench_sac.py [--only TEXT] [--seeds N] [--steps N] [--again] [--keep-peer]
 
 The peer runs in its own environment, which benchmarks/peer/make_env.py makes in .peer-venv. A seed of HalfCheetah's row
-takes hours on two cores at 300,000 steps; `--steps 50000` makes a row of its own.
+takes hours on two cores at 300,000 steps; `--steps 50000` makes a row of its own. With `--again --keep-peer` ours is
+measured again, and what the peer had is kept, since no change of ours changes it.
 """
 
 import statistics
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from bench_speed import peer
 from by_seed import measure_seeds, menura, spread
-from common import command_of_this_script, parser_of, show, wanted, write_rows
+from common import command_of_this_script, known_rows, parser_of, show, wanted, write_rows
 
 from menura.core import BoxActions, Spec, Transition
 from menura.environments.collect import QUICK_COMPILATION
@@ -30,6 +31,7 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--seeds", type=int, help="measure at most this many seeds of HalfCheetah's row")
     parser.add_argument("--steps", type=int, default=300_000, help="environment steps of HalfCheetah's row")
+    parser.add_argument("--keep-peer", action="store_true", help="keep the peer's returns where they are known")
     arguments = parser.parse_args()
 
     row = "SAC gradient steps, 256-256, batch 256, HalfCheetah's shapes, against Stable-Baselines3, one run"
@@ -39,14 +41,17 @@ def main() -> None:
         show([entry])
 
     steps = arguments.steps
+    of_cheetah = f"HalfCheetah-v5, SAC: return after {steps:,} steps beside Stable-Baselines3's"
+    measured = known_rows(NAME).get(of_cheetah, {}).get("detail", {}).get("by_seed", {})
+    known = {int(seed): result["theirs"] for seed, result in measured.items()} if arguments.keep_peer else {}
     measure_seeds(
         NAME,
-        f"HalfCheetah-v5, SAC: return after {steps:,} steps beside Stable-Baselines3's",
+        of_cheetah,
         arguments,
         asked="at least Stable-Baselines3's",
         command=f".venv/bin/python benchmarks/bench_sac.py --only HalfCheetah-v5 --steps {steps}",
         seeds=range(3),
-        one=partial(side_by_side, steps=steps),
+        one=partial(side_by_side, steps=steps, known=known),
         good=lambda r: r["mean_return"] >= r["theirs"]["mean_return"],
         describe=lambda results: (
             f"return {spread([r['mean_return'] for r in results])} against "
@@ -105,10 +110,11 @@ def our_update(num_updates: int = NUM_UPDATES):
     return once
 
 
-def side_by_side(seed: int, *, steps: int) -> dict:
-    """One seed of ours and one of theirs; -v4 and -v5 of HalfCheetah have the same dynamics and reward."""
+def side_by_side(seed: int, *, steps: int, known: dict[int, dict]) -> dict:
+    """One seed of ours and one of theirs, measured if not ``known``; -v4 and -v5 have the same dynamics and reward."""
     ours = menura("train", "sac", "HalfCheetah-v5", "--total-steps", steps, "--eval-every", 0, "--seed", seed)
-    return ours | {"theirs": peer("sac_mujoco.py", "HalfCheetah-v4", "--steps", steps, "--seed", seed)}
+    theirs = known.get(seed) or peer("sac_mujoco.py", "HalfCheetah-v4", "--steps", steps, "--seed", seed)
+    return ours | {"theirs": theirs}
 
 
 if __name__ == "__main__":

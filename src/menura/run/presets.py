@@ -286,7 +286,7 @@ PRESETS: tuple[Preset, ...] = (
     Preset(
         "sac", None, "Pendulum", 20_000, 4, {"replay_size": 20_000, "learning_starts": 1_000, "learning_rate": 1e-3}
     ),
-    Preset("sac", None, "box", 150_000, 4),
+    Preset("sac", None, "box", 150_000, 4, {"standardize_observations": True}),
     *DQN_PRESETS,
     Preset("bc", None, "discrete", 2_000_000),
     Preset("bc", None, "box", 2_000_000),
