@@ -14,6 +14,7 @@ from menura.forward.dqn import DQN
 from menura.forward.sac import before_squashing
 from menura.forward.warm_start import begun_with, taken_over
 from menura.imitation.bc import distance_to_demos
+from menura.imitation.holder import fading_cloning
 from menura.networks import RunningNorm, make_policy
 from menura.run.presets import named_preset, warm_fields
 from menura.run.resolve import warm_policy
@@ -378,7 +379,7 @@ def test_clonings_part_is_of_the_rows_that_the_key_draws():
     of_sqil, of_gail = (learner.init(spec, key=jax.random.key(0)) for learner in (sqil, gail))
     for penalty, policy in (
         (sqil._cloning(of_sqil, demos, jax.random.key(1))[0], sqil.policy(of_sqil)),
-        (gail._cloning(of_gail, demos, jax.random.key(1))[0], gail.policy(of_gail)),
+        (fading_cloning(gail, of_gail, demos, jax.random.key(1))[0], gail.policy(of_gail)),
     ):
         one, again, other = (float(penalty(policy, jax.random.key(number))) for number in (2, 2, 3))
         assert one == again != other

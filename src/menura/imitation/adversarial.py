@@ -15,7 +15,6 @@ from menura.core import (
     ExpertData,
     Hyper,
     Metrics,
-    Penalty,
     RequestError,
     Spec,
     Transition,
@@ -32,7 +31,7 @@ from menura.imitation.absorbing import (
     with_worth_of_ending,
     worth_of_ending,
 )
-from menura.imitation.holder import AbstractHolder, cloning, fading
+from menura.imitation.holder import AbstractHolder, fading_cloning
 from menura.imitation.linear import LinearScore, seen
 from menura.imitation.score import RewardForm, ScoreNetwork, Units, reward_of_score, slope_of
 from menura.networks import MLP, Activation, mean_of_rows, over_rows
@@ -226,7 +225,7 @@ class GAIL(AbstractHolder):
         if isinstance(self.forward, AbstractReplayLearner):
             state = eqx.tree_at(lambda s: s.forward, state, self.forward.store(state.forward, batch))
         score, opt_state, metrics = self._improve_score(state, batch, demos, score_key)
-        penalty, num_updates, cloning_metrics = self._cloning(state, demos, score_key)
+        penalty, num_updates, cloning_metrics = fading_cloning(self, state, demos, score_key)
         state = GAILState(state.forward, score, opt_state, num_updates, state.ending)
         reward = self.reward(state, batch)
         ending = state.ending
@@ -243,17 +242,6 @@ class GAIL(AbstractHolder):
             metrics["score/heldout"] = mean_of_rows(over_rows(score, *self._seen(demos.heldout)), demos.num_heldout)
         metrics |= {"reward/mean": jnp.mean(reward), "reward/std": jnp.std(reward)}
         return GAILState(forward, score, opt_state, num_updates, ending), metrics | forward_metrics | cloning_metrics
-
-    def _cloning(
-        self, state: GAILState, demos: ExpertData, key: PRNGKeyArray
-    ) -> tuple[Penalty | None, Int[Array, ""] | None, Metrics]:
-        """Cloning's loss as a penalty of the policy's step, whose weight falls to 0 in a line over ``bc_updates``."""
-        if state.num_updates is None:
-            return None, None, {}
-        weight = fading(self.bc_coef, state.num_updates, over=self.bc_updates)
-        policy = self.policy(state)
-        penalty, metrics = cloning(policy, demos, weight=weight, num_rows=self.score_batch_size, key=key)
-        return penalty, state.num_updates + 1, metrics
 
     def _reward_from_replay(
         self, forward: AbstractReplayLearner, state: GAILState, demos: ExpertData, key: PRNGKeyArray

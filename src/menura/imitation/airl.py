@@ -24,7 +24,7 @@ from menura.core import (
 from menura.encoders import Encoder, num_numbers
 from menura.forward.off_policy import AbstractReplayLearner
 from menura.forward.trpo import TRPO
-from menura.imitation.holder import AbstractHolder, cloning, fading
+from menura.imitation.holder import AbstractHolder, fading_cloning
 from menura.imitation.score import RewardForm, ScoreNetwork, Units, network_of_numbers, reward_of_score, slope_of
 from menura.networks import MLP, Activation, DiagonalGaussian, mean_of_rows, over_rows
 from menura.regularizers import JensenShannon
@@ -277,17 +277,11 @@ class AIRL(AbstractHolder):
         reward = self.reward(state, batch)
         if demos.heldout.obs.shape[0] > 0:
             metrics["score/heldout"] = mean_of_rows(self.logit(state, demos.heldout), demos.num_heldout)
-        penalty, num_updates = None, state.num_updates
-        if num_updates is not None:
-            weight = fading(self.bc_coef, num_updates, over=self.bc_updates)
-            penalty, about_cloning = cloning(
-                self.policy(state), demos, weight=weight, num_rows=self.score_batch_size, key=score_key
-            )
-            metrics |= about_cloning
-            num_updates = num_updates + 1
+        penalty, num_updates, about_cloning = fading_cloning(self, state, demos, score_key)
         forward, forward_metrics = self.forward.update(state.forward, batch, reward, key=forward_key, penalty=penalty)
         metrics |= {"reward/mean": jnp.mean(reward), "reward/std": jnp.std(reward)}
-        return AIRLState(forward, state.score, state.opt_state, num_updates), metrics | forward_metrics
+        state = AIRLState(forward, state.score, state.opt_state, num_updates)
+        return state, metrics | forward_metrics | about_cloning
 
     def score_loss(
         self, score: ShapedScore, expert: Any, learner: Any, mix: Float[Array, " batch"]

@@ -42,6 +42,18 @@ def cloning(
     return lambda newer, key: weight * distance(newer, key), metrics
 
 
+def fading_cloning(
+    learner: Any, state: Any, demos: ExpertData, key: PRNGKeyArray
+) -> tuple[Penalty | None, Int[Array, ""] | None, Metrics]:
+    """Cloning's part in this update of GAIL or AIRL, and their count of updates after it; none where nothing counts."""
+    if state.num_updates is None:
+        return None, None, {}
+    weight = fading(learner.bc_coef, state.num_updates, over=learner.bc_updates)
+    policy = learner.policy(state)
+    penalty, metrics = cloning(policy, demos, weight=weight, num_rows=learner.score_batch_size, key=key)
+    return penalty, state.num_updates + 1, metrics
+
+
 class AbstractHolder(AbstractImitationLearner):
     """Imitation by reinforcement learning: rewards of its own for the forward learner that it holds."""
 
