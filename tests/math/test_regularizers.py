@@ -387,6 +387,32 @@ def test_links_say_that_they_are_no_regularizers():
             link.scores_of_table(3)
 
 
+def test_a_step_on_airls_reward_lowers_its_divergence_and_on_fairls_raises_it():
+    """Of one state, where every direction is open; docs/regularizers.md, Links, has the sign by hand."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        learner, expert = rng.dirichlet(np.ones(5), size=2)
+        score = np.log(expert / learner)
+        wide = float(np.max(np.abs(score))) + 1
+
+        def of_learner(rho, expert=expert):
+            return rho @ np.log(rho / expert)
+
+        def of_expert(rho, expert=expert):
+            return expert @ np.log(expert / rho)
+
+        for psi, divergence, change in (
+            (AIRLLink(bound=wide), of_learner, -1),
+            (FAIRLLink(bound=wide), of_expert, 1),
+            (ForwardKL(bound=wide), of_expert, -1),
+        ):
+            reward = np.asarray(psi.reward(jnp.asarray(score)), float)
+            if not isinstance(psi, ForwardKL):
+                assert_allclose(learner @ reward, -divergence(learner), rtol=1e-4)
+            step = 1e-5 * learner * (reward - learner @ reward) / np.max(np.abs(reward))
+            assert np.sign(divergence(learner + step) - divergence(learner)) == change
+
+
 def test_settings_that_are_not_positive_are_refused():
     for make in (
         lambda: ReverseKL(bound=0.0),

@@ -322,8 +322,9 @@ class TotalVariation(AbstractBoundedDivergence):
 class AbstractLink(AbstractRegularizer):
     """A reward put on the score of logistic loss by hand.
 
-    It follows from no ψ: no sup over rewards gives it. Where the score is the log ratio of expert to learner, one
-    step of the policy lowers the divergence that ``conjugate`` names.
+    It follows from no ψ: no sup over rewards gives it. Where the score is the log ratio of expert to learner, the
+    learner's mean reward is less the divergence that ``conjugate`` names. A step on the reward, with the score held,
+    need not lower it: that of ``FAIRLLink`` raises it.
     """
 
     @abc.abstractmethod
@@ -393,12 +394,18 @@ class AIRLLink(AbstractLink):
 
 
 class FAIRLLink(AbstractLink):
-    """FAIRL's reward (Ghasemipour, Zemel & Gu 2020): −s·e^s of the logistic score s. A link, not a conjugate."""
+    """FAIRL's reward (Ghasemipour, Zemel & Gu 2020): −s·e^s of the logistic score s. A link, not a conjugate.
+
+    With s held it pays for looking unlike the expert (docs/regularizers.md, Links); ``ForwardKL`` lowers what it names.
+    """
 
     class_of_scores: ClassVar[str] = "any function"
     loss_formula: ClassVar[str] = "E softplus(-s) + L softplus(s)"
     reward_formula: ClassVar[str] = "-s exp(s), of s between -bound and bound"
-    divergence: ClassVar[str] = "KL(expert || learner) where the score is the log ratio; no regularizer's conjugate"
+    divergence: ClassVar[str] = (
+        "KL(expert || learner) where the score is the log ratio, which a step on the reward as it stands raises; "
+        "no regularizer's conjugate"
+    )
 
     bound: Hyper = 2.0
     """Rewards are those of scores up to this, either way; they fall steeply with the score."""
