@@ -29,10 +29,23 @@ def gradient_steps(algorithm, env):
 def main() -> None:
     arguments = with_data(seeds_parser(__doc__))
 
-    def row(row, algorithm, env, asked, *, seeds, num_demos=4, every=20, max_seconds=None, max_steps=None, least=None):
+    def row(
+        row,
+        algorithm,
+        env,
+        asked,
+        *,
+        seeds,
+        num_demos=4,
+        every=20,
+        extra=(),
+        max_seconds=None,
+        max_steps=None,
+        least=None,
+    ):
         demos = arguments.data / "gail_experts" / f"{env}.npz"
         chosen = [algorithm, env] if algorithm != "gail" else [algorithm, env, "--forward", "sac"]
-        options = ["--num-demos", num_demos, *(["--subsample", every] if every > 1 else [])]
+        options = ["--num-demos", num_demos, *(["--subsample", every] if every > 1 else []), *extra]
 
         def one(seed):
             return menura("train", *chosen, "--demos", demos, *options, "--seed", seed)
@@ -82,6 +95,14 @@ def main() -> None:
             seeds=range(5),
             num_demos=1,
             least=0.9,
+        )
+        row(
+            f"off-policy GAIL, {env}, 4 episodes, every 20th pair, --observations-only",
+            "gail",
+            env,
+            "return reported, without an action of the expert",
+            seeds=range(3),
+            extra=["--observations-only"],
         )
     row(
         "off-policy GAIL, Ant-v5, 4 episodes, every 20th pair",
