@@ -2,8 +2,9 @@
 
 Imitation is ``argmin over policies of ψ*(ρ_learner − ρ_expert) − λ·H(policy)``. A regularizer says which
 scores the discriminator may give (``class_of_scores``), how it is trained (``loss``), what the learner
-earns (``reward``) and which divergence of occupancy measures that minimises (``conjugate``). The same object
-serves the tabular solver (:mod:`menura.irl.occupancy_matching`) and the learners that play against a network.
+earns (``reward``) and which divergence of occupancy measures that minimises (``conjugate``; of the two links,
+none). The same object serves the tabular solver (:mod:`menura.irl.occupancy_matching`) and the learners that
+play against a network.
 
 **The sign, once and for all.** A *score* is a logit, high where behaviour looks like the expert's. The
 paper's discriminator is D = sigmoid(−score), 1 on the *learner*, and its cost is log D, so the learner's

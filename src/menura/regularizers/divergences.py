@@ -322,9 +322,9 @@ class TotalVariation(AbstractBoundedDivergence):
 class AbstractLink(AbstractRegularizer):
     """A reward put on the score of logistic loss by hand.
 
-    It follows from no ψ: no sup over rewards gives it. Where the score is the log ratio of expert to learner, the
-    learner's mean reward is less the divergence that ``conjugate`` names. A step on the reward, with the score held,
-    need not lower it: that of ``FAIRLLink`` raises it.
+    It follows from no ψ: no sup over rewards gives it. Where the score is the log ratio of expert to learner, within
+    the bounds, the learner's mean reward is minus the divergence that ``conjugate`` names. A step on the reward, with
+    the score held, need not lower it: that of ``FAIRLLink`` raises it.
     """
 
     @abc.abstractmethod
@@ -403,7 +403,7 @@ class FAIRLLink(AbstractLink):
     loss_formula: ClassVar[str] = "E softplus(-s) + L softplus(s)"
     reward_formula: ClassVar[str] = "-s exp(s), of s between -bound and bound"
     divergence: ClassVar[str] = (
-        "KL(expert || learner) where the score is the log ratio, which a step on the reward as it stands raises; "
+        "nothing: its mean is -KL(expert || learner) where the score is the log ratio, but a step on it raises that; "
         "no regularizer's conjugate"
     )
 
