@@ -28,7 +28,7 @@ HORIZON = 100
 """Steps of the corridor."""
 SHARES = {"cloning": 1.0, "DAgger": 0.0}
 """The expert's share in the acting after the first round."""
-LABELS = {"CartPole-v1": (160, 8), "Hopper-v5": (16_000, 1_000)}
+LABELS = {"CartPole-v1": (160, 8), "Hopper-v5": (8_000, 250)}
 """Labels of a run on either task, and of a round, after each of which it is evaluated."""
 LEVEL = 0.95
 """The share of the expert's return that is called its level."""
