@@ -28,8 +28,10 @@ HORIZON = 100
 """Steps of the corridor."""
 SHARES = {"cloning": 1.0, "DAgger": 0.0}
 """The expert's share in the acting after the first round."""
-LABELS = {"CartPole-v1": (160, 8), "Hopper-v5": (8_000, 250)}
-"""Labels of a run on either task, and of a round, after each of which it is evaluated."""
+LABELS = {"CartPole-v1": (160, 8, 4), "Hopper-v5": (8_000, 250, 1)}
+"""Labels of a run on either task, and of a round, after each of which it is evaluated, and copies that act.
+
+Simulators begin anew at each evaluation: of Hopper's episodes one copy sees 250 steps, and four would see 62."""
 LEVEL = 0.95
 """The share of the expert's return that is called its level."""
 COLORS = {"cloning": "tab:red", "DAgger": "tab:blue"}
@@ -74,23 +76,11 @@ def run_to_ask(env: str, data: Path | None) -> Path:
 
 def by_labels(env: str, asked: Path, seed: int) -> dict[str, Any]:
     """Returns as labels come in, of cloning and of DAgger, and the expert's own."""
-    total, every = LABELS[env]
+    total, every, copies = LABELS[env]
     found: dict[str, Any] = {}
     for name, share in SHARES.items():
-        options = [
-            "--num-envs",
-            4,
-            "--num-steps",
-            every // 4,
-            "--expert",
-            asked,
-            "--total-labels",
-            total,
-            "--eval-every",
-            every,
-            "--eval-episodes",
-            20,
-        ]
+        options = ["--num-envs", copies, "--num-steps", every // copies, "--expert", asked, "--total-labels", total]
+        options += ["--eval-every", every, "--eval-episodes", 20]
         result = menura("train", "dagger", env, *options, "--share-decay", share, "--seed", seed)
         found[name] = result["evaluations"]
         found["expert"] = result["expert_return"]
