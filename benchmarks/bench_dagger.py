@@ -28,10 +28,11 @@ HORIZON = 100
 """Steps of the corridor."""
 SHARES = {"cloning": 1.0, "DAgger": 0.0}
 """The expert's share in the acting after the first round."""
-LABELS = {"CartPole-v1": (160, 8, 4), "Hopper-v5": (8_000, 250, 1)}
+LABELS = {"CartPole-v1": (160, 8, 4), "Hopper-v5": (16_000, 1_000, 1)}
 """Labels of a run on either task, and of a round, after each of which it is evaluated, and copies that act.
 
-Simulators begin anew at each evaluation: of Hopper's episodes one copy sees 250 steps, and four would see 62."""
+Simulators begin anew at each evaluation: with one copy of Hopper a round has one whole episode, or all that there is of one
+or more that end early; with four it would have the first 250 steps of four."""
 LEVEL = 0.95
 """The share of the expert's return that is called its level."""
 COLORS = {"cloning": "tab:red", "DAgger": "tab:blue"}
