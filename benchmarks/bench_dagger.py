@@ -28,11 +28,11 @@ HORIZON = 100
 """Steps of the corridor."""
 SHARES = {"cloning": 1.0, "DAgger": 0.0}
 """The expert's share in the acting after the first round."""
-LABELS = {"CartPole-v1": (160, 8, 4), "Hopper-v5": (16_000, 1_000, 1)}
-"""Labels of a run on either task, and of a round, after each of which it is evaluated, and copies that act.
+LABELS = {"CartPole-v1": (160, 16, 4), "Hopper-v5": (3_000, 250, 1)}
+"""The most labels on either task, those of a round, and copies that act.
 
-Simulators begin anew at each evaluation: with one copy of Hopper a round has one whole episode, or all that there is of one
-or more that end early; with four it would have the first 250 steps of four."""
+Each number of labels has a run of its own, because evaluations on the way begin all episodes anew: with one every few
+rounds the expert would only ever show how episodes begin."""
 LEVEL = 0.95
 """The share of the expert's return that is called its level."""
 COLORS = {"cloning": "tab:red", "DAgger": "tab:blue"}
@@ -77,20 +77,21 @@ def run_to_ask(env: str, data: Path | None) -> Path:
 
 def by_labels(env: str, asked: Path, seed: int) -> dict[str, Any]:
     """Returns as labels come in, of cloning and of DAgger, and the expert's own."""
-    total, every, copies = LABELS[env]
-    found: dict[str, Any] = {}
+    most, each, copies = LABELS[env]
+    found: dict[str, Any] = {name: [] for name in SHARES}
     for name, share in SHARES.items():
-        options = ["--num-envs", copies, "--num-steps", every // copies, "--expert", asked, "--total-labels", total]
-        options += ["--eval-every", every, "--eval-episodes", 20]
-        result = menura("train", "dagger", env, *options, "--share-decay", share, "--seed", seed)
-        found[name] = result["evaluations"]
-        found["expert"] = result["expert_return"]
-        found["random"] = result["random_return"]
+        for labels in range(each, most + each, each):
+            options = ["--num-envs", copies, "--num-steps", each // copies, "--expert", asked, "--eval-every", 0]
+            options += ["--total-labels", labels, "--share-decay", share, "--seed", seed]
+            result = menura("train", "dagger", env, *options)
+            found[name].append([labels, result["mean_return"]])
+            found["expert"] = result["expert_return"]
+            found["random"] = result["random_return"]
     return found
 
 
 def labels_to_level(result: dict[str, Any], name: str) -> float:
-    """Labels at the first evaluation from which on all are at the expert's level; infinite where the last is not."""
+    """The least labels from which on all runs are at the expert's level; infinite where the last is not."""
     least = result["random"] + LEVEL * (result["expert"] - result["random"])
     below = [labels for labels, mean in result[name] if mean < least]
     after = [labels for labels, _ in result[name] if not below or labels > below[-1]]
