@@ -31,8 +31,8 @@ SHARES = {"cloning": 1.0, "DAgger": 0.0}
 LABELS = {"CartPole-v1": (160, 16, 4), "Hopper-v5": (3_000, 250, 1)}
 """The most labels on either task, those of a round, and copies that act.
 
-Each number of labels has a run of its own, because evaluations on the way begin all episodes anew: with one every few
-rounds the expert would only ever show how episodes begin."""
+Each number of labels has a run of its own, because evaluations on the way begin all episodes of a host simulator anew:
+with one every few rounds Hopper's expert would only ever show how they begin."""
 LEVEL = 0.95
 """The share of the expert's return that is called its level."""
 COLORS = {"cloning": "tab:red", "DAgger": "tab:blue"}
