@@ -6,8 +6,10 @@
 import tempfile
 from pathlib import Path
 
+import numpy as np
 from by_seed import measure_seeds, menura, seeds_parser, spread, with_data
 from common import known_rows
+from scipy.stats import sem, t
 
 NAME, TITLE = "warm_start", "Warm start"
 ENV, SHARE = "Ant-v5", 0.9
@@ -41,12 +43,28 @@ def main() -> None:
     def reached(result):
         return result["steps_to_share"] is not None
 
-    def sooner(result):
+    def from_scratch(result):
         by_seed = known_rows(NAME).get(SCRATCH, {}).get("detail", {}).get("by_seed", {})
-        if not reached(result) or str(result["seed"]) not in by_seed:
+        return by_seed.get(str(result["seed"]))
+
+    def sooner(result):
+        scratch = from_scratch(result)
+        if not reached(result) or scratch is None:
             return False
-        scratch = by_seed[str(result["seed"])]["steps_to_share"]
-        return scratch is None or result["steps_to_share"] < scratch
+        return not reached(scratch) or result["steps_to_share"] < scratch["steps_to_share"]
+
+    def saved(results):
+        """Steps saved, with the 95% interval of Student's t over the seeds that reach the share in both rows."""
+        pairs = [(result, from_scratch(result)) for result in results if "cloned_return" in result]
+        less = [
+            (scratch["steps_to_share"] - result["steps_to_share"]) / 1e6
+            for result, scratch in pairs
+            if scratch is not None and reached(scratch) and reached(result)
+        ]
+        if len(less) < 2:
+            return ""
+        low, high = t.interval(0.95, len(less) - 1, loc=np.mean(less), scale=sem(less))
+        return f"; {np.mean(less):.2f} M fewer than from scratch, 95% interval {low:.2f} to {high:.2f} M"
 
     def describe(results):
         first = [r["steps_to_share"] for r in results]
@@ -56,7 +74,7 @@ def main() -> None:
         cloned = [r["cloned_return"] for r in results if "cloned_return" in r]
         began = f"; the clone alone {spread(cloned)}" if cloned else ""
         seconds = spread([r["process_seconds"] for r in results])
-        return f"{steps}{short}; last return {spread([r['mean_return'] for r in results])}, {seconds} s{began}"
+        return f"{steps}{short}{saved(results)}; last return {spread([r['mean_return'] for r in results])}, {seconds} s{began}"
 
     command = f"menura train gail {ENV} --demos DATA/gail_experts/{ENV}.npz --num-demos 4 --subsample 20 --seed S"
     command += f" {' '.join(map(str, EACH))}"
