@@ -74,7 +74,8 @@ def main() -> None:
         cloned = [r["cloned_return"] for r in results if "cloned_return" in r]
         began = f"; the clone alone {spread(cloned)}" if cloned else ""
         seconds = spread([r["process_seconds"] for r in results])
-        return f"{steps}{short}{saved(results)}; last return {spread([r['mean_return'] for r in results])}, {seconds} s{began}"
+        last = spread([r["mean_return"] for r in results])
+        return f"{steps}{short}{saved(results)}; last return {last}, {seconds} s{began}"
 
     command = f"menura train gail {ENV} --demos DATA/gail_experts/{ENV}.npz --num-demos 4 --subsample 20 --seed S"
     command += f" {' '.join(map(str, EACH))}"
