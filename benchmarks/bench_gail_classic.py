@@ -6,9 +6,11 @@ Needs DATA only for the controls on HalfCheetah.
 """
 
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 from by_seed import MENURA, measure_seeds, menura, spread
 from common import REPOSITORY, parser_of
 
@@ -35,12 +37,28 @@ def expert(env: str) -> Path:
     return path
 
 
+def with_columns_shuffled(demos: Path, to: Path, num_demos: int, seed: int = 0) -> Path:
+    """The file with each number of the first episodes' observations and actions in an order of its own.
+
+    What is left of the expert there is how each number is distributed.
+    """
+    with np.load(demos) as file:
+        arrays = dict(file)
+    steps = arrays["episode_lengths"][:num_demos].sum()
+    rng = np.random.default_rng(seed)
+    for name in ("observations", "actions"):
+        arrays[name][:steps] = rng.permuted(arrays[name][:steps], axis=0)
+    np.savez(to, **arrays)
+    return to
+
+
 def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--seeds", type=int, help="measure at most this many seeds of each row")
     arguments = parser.parse_args()
 
-    def row(row, env, asked, good, *, subsample, seeds, demos, shown, extra=(), num_demos=1):
+    def row(row, env, asked, good, *, subsample, seeds, demos, shown, extra=(), num_demos=1, change=None):
+        """``change(demos, to, num_demos)`` writes the file that is learned from in place of ``demos``."""
         options = ["--num-demos", num_demos, "--subsample", subsample, *extra]
 
         def describe(results):
@@ -53,14 +71,22 @@ def main() -> None:
                 f"{spread([r['process_seconds'] for r in results])} s, {results[0]['env_steps'] / 1e6:.2f} M steps"
             )
 
+        def one(seed):
+            with tempfile.TemporaryDirectory() as folder:
+                learned_from = change(demos, Path(folder) / "changed.npz", num_demos) if change else demos
+                return menura("train", "gail", env, "--demos", learned_from, *options, "--seed", seed)
+
+        command = f"menura train gail {env} --demos {shown} {' '.join(map(str, options))} --seed S"
+        if change:
+            command = f".venv/bin/python benchmarks/bench_gail_classic.py --data DATA --only '{row}'"
         measure_seeds(
             NAME,
             row,
             arguments,
             asked=asked,
-            command=f"menura train gail {env} --demos {shown} {' '.join(map(str, options))} --seed S",
+            command=command,
             seeds=seeds,
-            one=lambda seed: menura("train", "gail", env, "--demos", demos, *options, "--seed", seed),
+            one=one,
             good=good,
             describe=describe,
             data=[demos],
@@ -122,6 +148,15 @@ def main() -> None:
             fails,
             seeds=range(3),
             extra=["--shuffle-actions"],
+            **same,
+        )
+        row(
+            f"{env}, control: every number of the pairs shuffled by itself",
+            env,
+            "reported: what is told by how each number is distributed",
+            None,
+            seeds=range(3),
+            change=with_columns_shuffled,
             **same,
         )
         expert_return = load(demos).expert_return
