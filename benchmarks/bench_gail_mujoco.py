@@ -117,7 +117,7 @@ def main() -> None:
             f"HalfCheetah-v5, 4 episodes, --regularizer {name}",
             "HalfCheetah-v5",
             "≤ 4 min; return reported (16–23% in the paper)" if reported else "≥ 80% of 4689, ≤ 4 min",
-            seeds=range(1),
+            seeds=range(3),
             extra=["--regularizer", name],
             max_seconds=240,
             least=-math.inf if reported else 0.8,

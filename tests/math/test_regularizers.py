@@ -381,6 +381,12 @@ def test_links_say_that_they_are_no_regularizers():
     score = jnp.array([-1.0, 0.0, 0.7])
     assert_allclose(AIRLLink().reward(score), score)
     assert_allclose(FAIRLLink().reward(score), [np.exp(-1), 0, -0.7 * np.exp(0.7)], rtol=1e-6)
+    assert_allclose(AIRLLink(bound=2.0).reward(jnp.array([-9.0, 9.0])), [-2, 2])
+    # FAIRL's rises all the way from 0 to a score of −1, whatever the bound, and stays what it is above the bound.
+    far = jnp.array([-60.0, -9.0, -4.0, -2.0, -1.0])
+    assert np.all(np.diff(FAIRLLink().reward(far)) > 0)
+    assert_allclose(FAIRLLink().reward(far[1]), 9 * np.exp(-9), rtol=1e-5)
+    assert_allclose(FAIRLLink().reward(jnp.array([2.0, 9.0])), [-2 * np.exp(2)] * 2, rtol=1e-6)
     for link in (AIRLLink(), FAIRLLink()):
         assert "no regularizer's conjugate" in link.divergence
         with pytest.raises(RequestError, match="no cost regularizer"):

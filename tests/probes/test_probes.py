@@ -16,6 +16,7 @@ from menura.environments import make
 from menura.imitation.adversarial import GAIL
 from menura.imitation.bc import BC
 from menura.networks import Categorical, RunningNorm
+from menura.regularizers import FAIRLLink
 from menura.run.registry import to_json
 from menura.run.resolve import resolve_reward_form
 from menura.run.train import train
@@ -145,6 +146,11 @@ def test_the_rewards_sign_follows_whether_the_expert_ends_sooner_than_chance(len
     assert resolve_reward_form(GAIL(), env, demos).reward_form == form
     endless = menura.Demonstrations((dataclasses.replace(episode, terminated=False),))
     assert resolve_reward_form(GAIL(), env, endless).reward_form == "positive"
+    # FAIRL's reward is left as it is where living on is to be paid: what would make the lowest 0 outweighs it.
+    as_it_is = {"positive": "centered"}
+    fairl = GAIL(regularizer=FAIRLLink())
+    assert resolve_reward_form(fairl, env, demos).reward_form == as_it_is.get(form, form)
+    assert resolve_reward_form(fairl, env, endless).reward_form == "centered"
 
 
 def test_causal_entropy_is_paid_inside_the_return():

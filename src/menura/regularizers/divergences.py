@@ -324,19 +324,15 @@ class AbstractLink(AbstractRegularizer):
 
     It follows from no ψ: no sup over rewards gives it. Where the score is the log ratio of expert to learner, within
     the bounds, the learner's mean reward is minus the divergence that ``conjugate`` names. A step on the reward, with
-    the score held, need not lower it: that of ``FAIRLLink`` raises it.
+    the score held, need not lower it: see ``FAIRLLink``.
     """
-
-    @abc.abstractmethod
-    def reward_at(self, ratio: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-        """The reward for a log ratio of expert to learner."""
 
     @abc.abstractmethod
     def reward_range(self) -> tuple[Hyper | Array, Hyper | Array]:
         """The lowest and the highest reward."""
 
     bound: eqx.AbstractVar[Hyper]
-    """Rewards are those of log ratios up to this, either way."""
+    """Higher scores are rewarded as this one is."""
 
     def __check_init__(self):
         require_positive(self, "bound")
@@ -344,10 +340,6 @@ class AbstractLink(AbstractRegularizer):
     def loss(self, score_expert, score_learner):
         """The logistic loss of :func:`logistic_loss`."""
         return logistic_loss(score_expert, score_learner)
-
-    def reward(self, score):
-        """The reward for the nearest log ratio within the bounds."""
-        return self.reward_at(jnp.clip(score, -self.bound, self.bound))
 
     def gain(self, score):
         """That of the logistic loss, log 2 − softplus(−score)."""
@@ -380,9 +372,9 @@ class AIRLLink(AbstractLink):
     bound: Hyper = 5.0
     """The largest reward, either way."""
 
-    def reward_at(self, ratio):
-        """The log ratio."""
-        return ratio
+    def reward(self, score):
+        """The score, within ±bound."""
+        return jnp.clip(score, -self.bound, self.bound)
 
     def reward_range(self):
         """±bound."""
@@ -396,27 +388,31 @@ class AIRLLink(AbstractLink):
 class FAIRLLink(AbstractLink):
     """FAIRL's reward (Ghasemipour, Zemel & Gu 2020): −s·e^s of the logistic score s. A link, not a conjugate.
 
-    With s held it pays for looking unlike the expert (docs/regularizers.md, Links); ``ForwardKL`` lowers what it names.
+    It rises up to s = −1 and falls from there, steeply: a learner that the score tells from the expert is drawn to the
+    expert, and one that is like the expert is not (docs/regularizers.md, Links). ``ForwardKL`` lowers what this one
+    names.
     """
 
     class_of_scores: ClassVar[str] = "any function"
     loss_formula: ClassVar[str] = "E softplus(-s) + L softplus(s)"
-    reward_formula: ClassVar[str] = "-s exp(s), of s between -bound and bound"
+    reward_formula: ClassVar[str] = "-s exp(s), of s up to bound"
     divergence: ClassVar[str] = (
         "nothing: its mean is -KL(expert || learner) where the score is the log ratio, but a step on it raises that; "
         "no regularizer's conjugate"
     )
 
     bound: Hyper = 2.0
-    """Rewards are those of scores up to this, either way; they fall steeply with the score."""
+    """Higher scores are rewarded as this one is, since rewards fall steeply there. There is none below, where they tend
+    to 0: a learner far from the expert has no other reward to follow."""
 
-    def reward_at(self, ratio):
-        """−ratio · e^ratio: highest, 1/e, at a log ratio of −1."""
-        return -ratio * jnp.exp(ratio)
+    def reward(self, score):
+        """−s·e^s of the score, or of the bound: highest, 1/e, at a score of −1."""
+        score = jnp.minimum(score, self.bound)
+        return -score * jnp.exp(score)
 
     def reward_range(self):
-        """From the reward of the largest ratio to 1/e."""
-        return self.reward_at(jnp.asarray(self.bound)), math.exp(-1)
+        """From the reward of the bound to 1/e."""
+        return self.reward(jnp.asarray(self.bound)), math.exp(-1)
 
     def conjugate(self, rho_learner, rho_expert, features=None):
         """KL(expert ‖ learner), the divergence that the reward stands for; it is no ψ*."""

@@ -30,7 +30,7 @@ from menura.imitation.adversarial import GAIL
 from menura.imitation.airl import AIRL
 from menura.imitation.bc import BC
 from menura.imitation.dagger import DAgger
-from menura.regularizers import JensenShannon
+from menura.regularizers import FAIRLLink, JensenShannon
 
 
 def resolve_reward_form(learner: AbstractLearner, env: Envs | None, demos: Demonstrations | None) -> AbstractLearner:
@@ -38,7 +38,9 @@ def resolve_reward_form(learner: AbstractLearner, env: Envs | None, demos: Demon
 
     **The rule.** A reward that is never negative pays for living on, and one that is never positive for
     ending. Where the expert's episodes are shorter than the uniform policy's, ending is what it is good at,
-    and the form is ``negative``; elsewhere, and where none of its episodes ends by termination, ``positive``.
+    and the form is ``negative``; elsewhere, and where none of its episodes ends by termination, ``positive``. FAIRL's
+    reward pays for living on by itself wherever the learner is told from the expert, and is then left as it is: what it
+    would take to make the lowest 0 is many times the highest.
     Where endings lead to an absorbing state (learners from a replay), it carries what they are worth, and rewards of
     either sign are right: the logit of DAC for Jensen–Shannon, the regularizer's own for the others.
     """
@@ -49,10 +51,13 @@ def resolve_reward_form(learner: AbstractLearner, env: Envs | None, demos: Demon
         return dataclasses.replace(learner, reward_form=form)
     # Departs from Ho & Ermon 2016: the form follows from the data instead of being set by hand for each task,
     # because it decides some tasks by itself.
-    form = "positive"
+    pays_for_living = "positive"
+    if isinstance(learner, GAIL) and isinstance(learner.regularizer, FAIRLLink):
+        pays_for_living = "centered"
+    form = pays_for_living
     if any(episode.terminated for episode in demos.episodes):
         uniform = evaluate(env, UniformPolicy(env.spec), num_episodes=32, deterministic=False)
-        form = "negative" if np.mean(demos.lengths) < np.mean(uniform.lengths) else "positive"
+        form = "negative" if np.mean(demos.lengths) < np.mean(uniform.lengths) else pays_for_living
     return dataclasses.replace(learner, reward_form=form)
 
 
