@@ -1,4 +1,4 @@
-"""GAIL on classic control from one episode of an expert of our own, and the controls that must fail.
+"""GAIL on classic control from one episode of an expert of our own, and its controls.
 
 .venv/bin/python benchmarks/bench_gail_classic.py [--data DATA] [--only TEXT] [--seeds N]
 
@@ -21,7 +21,7 @@ from menura.run.launch import normalized, uniform_return
 from menura.run.presets import find_preset, learner_of
 from menura.run.request import Request
 
-NAME, TITLE = "gail_classic", "GAIL on classic control, and controls that must fail"
+NAME, TITLE = "gail_classic", "GAIL on classic control, and its controls"
 EXPERTS = REPOSITORY / "benchmarks" / "experts"
 
 
@@ -40,7 +40,8 @@ def expert(env: str) -> Path:
 def with_columns_shuffled(demos: Path, to: Path, num_demos: int, seed: int = 0) -> Path:
     """The file with each number of the first episodes' observations and actions in an order of its own.
 
-    What is left of the expert there is how each number is distributed.
+    What is left of the expert there is how each number is distributed. Steps are mixed over all of these episodes,
+    before some are picked, and alike for every seed of a run.
     """
     with np.load(demos) as file:
         arrays = dict(file)

@@ -105,7 +105,8 @@ class GAIL(AbstractHolder):
     """The cost regularizer ψ. With fem and gtal no network is trained, and the command line refuses its options."""
     reward_form: RewardForm = "auto"
     """auto takes negative where the expert's episodes end sooner than a random policy's (so that ending
-    is success), positive elsewhere; with sac, logit for jensen_shannon and centered for the others."""
+    is success), positive elsewhere (centered for fairl_link); with sac and dqn, logit for jensen_shannon and
+    centered for the others."""
     learning_rate: Hyper = 1e-3
     """Adam's step size for the score."""
     num_score_steps: int = 8

@@ -84,7 +84,8 @@ class AbstractRegularizer(eqx.Module):
     """One ψ.
 
     A *score* is what a network puts out, or the entry of a table. With it come two rising functions: the
-    ``reward`` that the learner earns, r(score), and the ``gain`` from the expert, φ(r(score)). Then
+    ``reward`` that the learner earns, r(score), and the ``gain`` from the expert, φ(r(score)). (One link's reward, no
+    ψ's, rises only up to a point: ``FAIRLLink``.) Then
 
         ψ*(ρ_learner − ρ_expert)  =  sup over scores of  Σ ρ_expert · gain  −  Σ ρ_learner · reward
 

@@ -42,7 +42,8 @@ def resolve_reward_form(learner: AbstractLearner, env: Envs | None, demos: Demon
     reward pays for living on by itself wherever the learner is told from the expert, and is then left as it is: what it
     would take to make the lowest 0 is many times the highest.
     Where endings lead to an absorbing state (learners from a replay), it carries what they are worth, and rewards of
-    either sign are right: the logit of DAC for Jensen–Shannon, the regularizer's own for the others.
+    either sign are right: the logit of DAC for Jensen–Shannon, the regularizer's own for the others. (FAIRL's, which
+    falls as the score rises above −1, pays for endings that only the learner has.)
     """
     if not isinstance(learner, GAIL | AIRL) or learner.reward_form != "auto" or demos is None or env is None:
         return learner
