@@ -84,6 +84,7 @@ def trained(seed: int, clip: Path, steps: int, out: Path) -> Path:
     walk = out / "walk.npz"
     menura("demos", "convert", clip, "--retarget", "humanoid", "-o", walk, "--overwrite")
     command: list[Any] = ["train", "gail", "MotionWalk-v0", "--forward", "ppo", "--regularizer", "chi_squared"]
+    command += ["--regularizer.alpha", 0.5, "--regularizer.bound", 2]
     command += [
         "--demos",
         walk,

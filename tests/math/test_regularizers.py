@@ -154,7 +154,7 @@ PHI = {
     "jensen_shannon": (JensenShannon(), lambda r: np.log(2 - np.exp(-r)), (1e-9 - np.log(2), 20.0)),
     "reverse_kl": (ReverseKL(), lambda r: 1 - np.exp(-r), (-3.0, 3.0)),
     "forward_kl": (ForwardKL(), lambda r: np.log(1 + r), (np.exp(-2) - 1, np.exp(2) - 1)),
-    "chi_squared": (ChiSquared(), lambda r: r - 0.25 * r**2, (-2.0, 2.0)),
+    "chi_squared": (ChiSquared(), lambda r: r - 0.125 * r**2, (-4.0, 4.0)),
     "chi_squared_mixture": (ChiSquaredMixture(alpha=1.0), mixture_phi, (-0.5, 1.5)),
     "total_variation": (TotalVariation(bound=1.0), lambda r: r, (-1.0, 1.0)),
 }

@@ -223,10 +223,10 @@ class ChiSquared(AbstractBoundedDivergence):
     reward_formula: ClassVar[str] = "s"
     divergence: ClassVar[str] = "Pearson's chi-squared, sum of (learner - expert)^2 / expert, over 2 alpha"
 
-    alpha: Hyper = 0.5
+    alpha: Hyper = 0.25
     """What a reward of the expert's costs, squared and halved."""
-    bound: Hyper = 2.0
-    """The largest reward, either way; none above 1/alpha is ever best."""
+    bound: Hyper = 4.0
+    """The largest reward, either way; none above 1/alpha is ever best, and all that is lower is rewarded alike."""
 
     def __check_init__(self):
         require_positive(self, "alpha", "bound")
@@ -262,7 +262,7 @@ class ChiSquaredMixture(AbstractBoundedDivergence):
     reward_formula: ClassVar[str] = "s + alpha/2 s^2"
     divergence: ClassVar[str] = "chi-squared of the expert from the even mixture of both, over alpha"
 
-    alpha: Hyper = 0.5
+    alpha: Hyper = 0.25
     """What a score costs, squared and halved, the expert's and the learner's alike."""
 
     def __check_init__(self):
