@@ -37,7 +37,7 @@ def expert(env: str) -> Path:
     return path
 
 
-def with_columns_shuffled(demos: Path, to: Path, num_demos: int, seed: int = 0) -> Path:
+def with_columns_shuffled(demos: Path, to: Path, num_demos: int) -> Path:
     """The file with each number of the first episodes' observations and actions in an order of its own.
 
     What is left of the expert there is how each number is distributed. Steps are mixed over all of these episodes,
@@ -46,7 +46,7 @@ def with_columns_shuffled(demos: Path, to: Path, num_demos: int, seed: int = 0) 
     with np.load(demos) as file:
         arrays = dict(file)
     steps = arrays["episode_lengths"][:num_demos].sum()
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     for name in ("observations", "actions"):
         arrays[name][:steps] = rng.permuted(arrays[name][:steps], axis=0)
     np.savez(to, **arrays)

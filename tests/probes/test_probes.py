@@ -147,9 +147,8 @@ def test_the_rewards_sign_follows_whether_the_expert_ends_sooner_than_chance(len
     endless = menura.Demonstrations((dataclasses.replace(episode, terminated=False),))
     assert resolve_reward_form(GAIL(), env, endless).reward_form == "positive"
     # FAIRL's reward is left as it is where living on is to be paid: what would make the lowest 0 outweighs it.
-    as_it_is = {"positive": "centered"}
     fairl = GAIL(regularizer=FAIRLLink())
-    assert resolve_reward_form(fairl, env, demos).reward_form == as_it_is.get(form, form)
+    assert resolve_reward_form(fairl, env, demos).reward_form == ("centered" if form == "positive" else form)
     assert resolve_reward_form(fairl, env, endless).reward_form == "centered"
 
 
